@@ -1,0 +1,64 @@
+"""The `mycelium` command: puts the subcommands together. `python -m mycelium.cli.main` is the same."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import typer
+
+from mycelium import __version__
+from mycelium.cli import data, node, output
+from mycelium.cli import devnet as devnet_commands
+from mycelium.cli.target import Json
+from mycelium.config import PROTOCOL_VERSION
+
+app = typer.Typer(
+    name="mycelium",
+    help="Replicate a signed store among the validators of a Bittensor subnet.",
+    epilog="Try it on this machine: mycelium devnet demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+node_app = typer.Typer(no_args_is_help=True, help="Run a node, or look at one.")
+devnet_app = typer.Typer(no_args_is_help=True, help="A local network of real nodes, for trying things out.")
+
+
+@app.command()
+def version(json: Json = False) -> None:
+    """Print the version.
+
+    Example:
+
+        mycelium version --json
+    """
+    with output.guard(json=json):
+        if json:
+            output.emit(
+                {"version": __version__, "protocol": PROTOCOL_VERSION, "python": platform.python_version()}
+            )
+        else:
+            output.line(
+                f"mycelium {__version__}, protocol {PROTOCOL_VERSION}, Python {platform.python_version()}"
+            )
+
+
+app.add_typer(node_app, name="node")
+data.register(app)
+node.register(app, node_app)
+app.add_typer(devnet_app, name="devnet")
+devnet_commands.register(devnet_app)
+
+
+def main() -> None:
+    """The entry point. An interrupt before a command handles it itself still ends without a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(output.INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

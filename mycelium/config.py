@@ -1,0 +1,173 @@
+"""Every limit of Mycelium, with its unit and what raising it costs. Imports nothing; reads no files.
+
+Names end in their unit: `_bytes`, `_ns`, `_ms`, `_s`; counts end in `_max`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- protocol ---------------------------------------------------------------------------------------------
+
+PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSIONS: Final = (1,)
+"""Versions this build speaks, best first."""
+SUBPROTOCOL: Final = "mycelium.v1"
+"""The WebSocket subprotocol (RFC 6455 section 1.9)."""
+
+HANDSHAKE_BYTES_MAX: Final = 2 * 1024
+"""A handshake message. Read before anything is authenticated, so this is what a stranger may make us hold."""
+CONTROL_BYTES_MAX: Final = 64 * 1024
+"""A ping, a request, a vector. Bounds a peer's vector to about 1,000 origins."""
+DATA_BYTES_MAX: Final = 1024 * 1024
+"""A gossip or sync message, and so a signed batch. Raising it raises every queue bound below with it."""
+FRAME_BYTES_MAX: Final = DATA_BYTES_MAX + 64 * 1024
+"""A sealed WebSocket frame: the largest message, its length prefix, and small ones coalesced with it."""
+CALL_BYTES_MAX: Final = 768 * 1024
+"""The body of a call over a session: a 512 KiB value and its JSON overhead."""
+
+# --- codec ------------------------------------------------------------------------------------------------
+
+VECTOR_ITEMS_MAX: Final = 65_536
+"""Items of any vector in a buffer; bounds the loop a hostile length could start."""
+TABLES_MAX: Final = 65_536
+"""Tables visited while one buffer is verified: a shared offset cannot make the work exceed this."""
+DEPTH_MAX: Final = 8
+"""Nesting of tables; the schemas need three."""
+
+# --- data -------------------------------------------------------------------------------------------------
+
+KEY_BYTES_MAX: Final = 1024
+VALUE_BYTES_MAX: Final = 512 * 1024
+NAME_BYTES_MAX: Final = 64
+"""The name of a table or space."""
+BATCH_CHANGES_MAX: Final = 512
+"""A batch is flushed at this many changes. More amortises the signature further (54 us a batch) and delays the first."""
+BATCH_CHANGES_HARD_MAX: Final = 16_384
+"""A batch from the wire, or an explicit `batch()`, may hold this many."""
+BATCH_BYTES: Final = 64 * 1024
+"""A batch is flushed when its changes reach this size."""
+BATCH_BYTES_MAX: Final = DATA_BYTES_MAX - 16 * 1024
+"""An encoded batch, leaving room for the envelope."""
+BATCH_DELAY_MS: Final = 5
+"""A batch is flushed this long after its first change."""
+TABLES_PER_BATCH_MAX: Final = 256
+DOTS_PER_REMOVE_MAX: Final = 1024
+"""Observed insertions that one set removal may name (48 bytes each)."""
+
+CLOCK_AHEAD_MS: Final = 2_000
+"""A batch further ahead of the local clock waits until it is due. Only delays; never decides validity."""
+ANCHOR_SKEW_MS: Final = 3_600_000
+"""A batch's clock may differ this much from the time of its reference block. Decides validity, the same everywhere."""
+HELD_BATCHES_MAX: Final = 1_000
+"""Batches of one origin waiting to be due; beyond it they are dropped and fetched again by vector."""
+HELD_BYTES_MAX: Final = 1024 * 1024
+GAPS_PER_ORIGIN_MAX: Final = 1_024
+"""Ranges held beyond the contiguous head of one origin; a batch that would open another is left to sync."""
+
+INDEX_ENTRIES_MAX: Final = 4_000_000
+"""Keys whose clock is kept in memory, 24 bytes each at up to 3/4 load. Beyond it a write reads the row first (3 us)."""
+
+# --- store ------------------------------------------------------------------------------------------------
+
+MEMTABLE_BYTES: Final = 16 * 1024 * 1024
+"""One write buffer of a column family. Larger means fewer flushes and more memory."""
+MEMTABLES_TOTAL_BYTES: Final = 128 * 1024 * 1024
+"""All write buffers together."""
+BLOCK_CACHE_BYTES: Final = 64 * 1024 * 1024
+WAL_TOTAL_BYTES: Final = 256 * 1024 * 1024
+DISK_RESERVE_BYTES: Final = 64 * 1024 * 1024
+"""Writes are refused while less than this is free, so that compaction and the WAL never meet a full disk."""
+
+# --- sync -------------------------------------------------------------------------------------------------
+
+SYNC_WINDOW_BYTES: Final = 4 * 1024 * 1024
+"""What one sync request may bring before the requester asks again."""
+SYNC_RESPONSE_BYTES: Final = 256 * 1024
+"""The size a sync response is filled to. One larger batch travels alone."""
+GOSSIP_BYTES: Final = 512 * 1024
+"""Batches that became durable together travel in one message up to this size."""
+SYNC_TIMEOUT_MS: Final = 10_000
+"""Without an answer for this long, the sync is tried with another peer."""
+SYNC_SERVES_MAX: Final = 4
+"""Peers served at one time; further ones wait in order."""
+
+# --- peers ------------------------------------------------------------------------------------------------
+
+HANDSHAKE_TIMEOUT_MS: Final = 5_000
+HANDSHAKES_PENDING_MAX: Final = 256
+"""Connections that have not finished their handshake; each may hold HANDSHAKE_BYTES_MAX."""
+COOKIE_THRESHOLD: Final = 32
+"""Pending handshakes above which a cookie is asked for before any public-key work."""
+COOKIE_LIFETIME_S: Final = 120
+PING_INTERVAL_MS: Final = 1_000
+"""Also how soon two nodes notice that their vectors differ."""
+SILENCE_MS: Final = 15_000
+"""A session that is silent for this long is closed."""
+DIAL_BACKOFF_MIN_MS: Final = 200
+DIAL_BACKOFF_MAX_MS: Final = 15_000
+DIAL_TIMEOUT_MS: Final = 5_000
+SESSIONS_MAX: Final = 512
+"""Sessions of members; each costs about 30 KiB and its outbound queue."""
+CLIENTS_MAX: Final = 256
+"""Sessions of local programs."""
+OUTBOUND_BYTES_MAX: Final = 8 * 1024 * 1024
+"""A peer's outbound queue. Pushes beyond it are dropped and repaired by vector."""
+OUTBOUND_MESSAGES_MAX: Final = 4_096
+CONTROL_QUEUE_BYTES_MAX: Final = 1024 * 1024
+"""Control messages a peer may leave unread before its session is closed; they are never dropped."""
+TRANSPORT_BUFFER_BYTES: Final = 1024 * 1024
+"""What is handed to the socket's buffer before we wait for it to drain."""
+CALLS_PER_CLIENT_MAX: Final = 1_024
+"""Calls of one session under way at once; a further one is answered with Overloaded."""
+CALL_TIMEOUT_MS: Final = 30_000
+SEEN_MAX: Final = 131_072
+"""Batch ids remembered against duplicates: 16 bytes each."""
+
+# --- session ----------------------------------------------------------------------------------------------
+
+REKEY_BYTES: Final = 2**30
+REKEY_S: Final = 15 * 60
+REKEY_FRAMES: Final = 2**31
+"""AES-GCM under a counter stays far from its bound of 2^32 frames a key (NIST SP 800-38D)."""
+FRAMES_PER_KEY_MAX: Final = 2**32
+"""A session ends rather than seal or open one more frame than this under one key."""
+REKEY_ANSWER_S: Final = 60
+"""A peer that leaves an offer of new keys unanswered for this long is disconnected."""
+REKEYS_PER_TICK_MAX: Final = 8
+"""Offers of new keys heard between two ticks: each costs us 0.1 ms of public-key work."""
+
+# --- replay -----------------------------------------------------------------------------------------------
+
+REPLAY_WINDOW_NS: Final = 60 * 10**9
+REPLAY_AHEAD_NS: Final = 2 * 10**9
+REPLAY_ENTRIES_MAX: Final = 1_048_576
+REPLAY_PER_SENDER_MAX: Final = 16_384
+
+# --- shutdown ---------------------------------------------------------------------------------------------
+
+DRAIN_S: Final = 8
+"""SIGTERM: time to finish calls, flush and say goodbye. The process is gone within 10 seconds."""
+
+# --- links ------------------------------------------------------------------------------------------------
+
+PENDING_PER_ADDRESS_MAX: Final = 64
+"""Unfinished handshakes of one address (an IPv4 address, an IPv6 /64). Raising it lets one host crowd out others."""
+GREETING_BUFFER_BYTES: Final = 4 * 1024
+"""The read buffer a connection starts with; it grows only as bytes arrive, and only once there is a session."""
+READ_BYTES: Final = 256 * 1024
+"""Taken from a socket in one read. With the largest frame it bounds a read buffer to 2 MiB."""
+FLUSH_BYTES: Final = 1024 * 1024
+"""Sealed and written to one link before the others get their turn."""
+COALESCED_BYTES: Final = 128 * 1024
+"""A frame is filled up to this size with small messages. Larger gains nothing and holds control messages up."""
+CLOSE_LINGER_MS: Final = 1_000
+"""After our close frame the socket stays open this long, so that a reset does not swallow the reason."""
+DUPLICATE_STALE_MS: Final = 3_000
+"""A session silent for this long gives way to any new one of the same account."""
+DIALS_MAX: Final = 16
+"""Outgoing connection attempts under way at once."""
+CALLS_PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bodies of the calls of one session under way at once; beyond it a call is answered with Overloaded."""
+STREAM_WINDOW_BYTES: Final = 256 * 1024
+"""What a streaming call may send ahead of its reader. Its reader holds this much and one item more."""

@@ -1,0 +1,1 @@
+"""The replicated store: tables, log, version vectors, merge, watch, sync. Knows no socket."""

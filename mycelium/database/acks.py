@@ -1,0 +1,43 @@
+"""Which peers hold how much of this node's own log durably: what `ack=k` waits for. Sans-IO but for futures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+
+class Acks:
+    """Contiguous durable heads of this node's origin, by space and peer account."""
+
+    def __init__(self) -> None:
+        self._heads: defaultdict[str, dict[bytes, int]] = defaultdict(dict)
+        self._waiting: defaultdict[str, list[tuple[int, int, asyncio.Future[None]]]] = defaultdict(list)
+
+    def heads(self, space: str) -> dict[bytes, int]:
+        """For each peer that said so, the sequence number up to which it holds everything durably."""
+        return dict(self._heads[space])
+
+    def record(self, space: str, peer: bytes, head: int) -> None:
+        """`peer` holds everything up to `head`. A lower head than before is a peer that started anew."""
+        self._heads[space][peer] = head
+        waiting = self._waiting[space]
+        if not waiting:
+            return
+        heads = sorted(self._heads[space].values(), reverse=True)
+        left = []
+        for entry in waiting:
+            seq, peers, future = entry
+            if peers <= len(heads) and heads[peers - 1] >= seq:
+                if not future.done():
+                    future.set_result(None)
+            elif not future.done():
+                left.append(entry)
+        self._waiting[space] = left
+
+    async def wait(self, space: str, seq: int, peers: int) -> None:
+        """Return once `peers` peers hold everything up to `seq` durably."""
+        if sum(head >= seq for head in self._heads[space].values()) >= peers:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[space].append((seq, peers, future))
+        await future

@@ -1,0 +1,102 @@
+"""Whose a store is, and making a backup a store again.
+
+A checkpoint is a backup. Restoring one mints a new generation: its own log continues as another origin, so that a
+sequence number is never signed twice (replication.md D 17).
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from mycelium.database import schema
+from mycelium.database.rocks import MARKER, RocksStore
+from mycelium.database.schema import StoreIdentity
+from mycelium.database.store import Column, Store
+from mycelium.errors import StoreError, StoreForeign
+from mycelium.identity.account import format as format_account
+
+
+def mint_generation() -> int:
+    """A new generation: 63 random bits, never 0. Random, because a restored clock cannot be trusted to be unique."""
+    return secrets.randbits(63) | 1
+
+
+def read_identity(store: Store) -> StoreIdentity | None:
+    """The identity written at creation; None in a store that never had one. StoreForeign for another format."""
+    stored = store.get(Column.META, schema.META_IDENTITY)
+    if stored is None:
+        return None
+    try:
+        identity = msgspec.msgpack.decode(stored, type=StoreIdentity)
+    except msgspec.DecodeError as error:
+        raise StoreForeign(
+            f"the store's identity record is unreadable: {error}", "restore a backup"
+        ) from None
+    if identity.format != schema.FORMAT:
+        raise StoreForeign(
+            f"the store has format {identity.format}; this version reads format {schema.FORMAT}",
+            "run the version that wrote it, or start with a new data_dir",
+        )
+    return identity
+
+
+def write_identity(store: Store, identity: StoreIdentity) -> None:
+    batch = store.batch()
+    batch.put(schema.META_IDENTITY, msgspec.msgpack.encode(identity), store.column(Column.META))
+    store.commit(batch)
+    store.sync()
+
+
+def open_identity(store: Store, account: bytes, netuid: int, genesis: bytes) -> StoreIdentity:
+    """Check that the store is this account's on this network, or make it so when it is new. StoreForeign."""
+    identity = read_identity(store)
+    if identity is None:
+        identity = StoreIdentity(schema.FORMAT, account, netuid, genesis, mint_generation())
+        write_identity(store, identity)
+        return identity
+    if identity.account != account:
+        raise StoreForeign(
+            f"the data directory belongs to {format_account(identity.account)}, not to {format_account(account)}",
+            "use that account's hotkey, or set another data_dir",
+        )
+    if (identity.netuid, identity.genesis) != (netuid, genesis):
+        raise StoreForeign(
+            f"the data directory belongs to netuid {identity.netuid}, genesis {identity.genesis.hex()[:16]}...",
+            "mend [network] in the config, or set another data_dir",
+        )
+    return identity
+
+
+def restore(backup: Path, target: Path) -> StoreIdentity:
+    """Copy a backup to `target`, which must be empty or absent, under a new generation. The backup is unchanged."""
+    if not (backup / MARKER).is_file():
+        raise StoreForeign(
+            f"{backup} is not a backup made by `mycelium backup`", "name the directory of a backup"
+        )
+    if target.exists() and any(target.iterdir()):
+        raise StoreError(f"{target} is not empty; a backup is restored to a new directory")
+    temporary = target.with_name(target.name + ".restoring")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        # Its files are hard links: RocksDB never changes one in place, but a copy also survives the original's disk.
+        shutil.copytree(backup, temporary)
+        store = RocksStore(temporary)
+        try:
+            identity = read_identity(store)
+            if identity is None:
+                raise StoreForeign(f"{backup} is not a Mycelium backup", "name the directory of a backup")
+            restored = msgspec.structs.replace(identity, generation=mint_generation())
+            write_identity(store, restored)
+        finally:
+            store.close()
+        if target.exists():
+            target.rmdir()
+        temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return restored

@@ -1,0 +1,171 @@
+"""A node's database: its tables over one store, with their writer, group commit and acknowledgements.
+
+Wires the parts; decides nothing itself. Peers and sync are the node's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from mycelium.database import backup
+from mycelium.database.acks import Acks
+from mycelium.database.commit import Committer
+from mycelium.database.engine import Engine, LocalChange
+from mycelium.database.schema import TableSpec, space_prefix
+from mycelium.database.store import Column, Store, after_prefix
+from mycelium.database.table import ADD, DELETE, INSERT, PUT, Key, Table
+from mycelium.database.validity import Authority
+from mycelium.database.writer import Ack, Writer, check_ack
+from mycelium.errors import StoreClosed, UnknownTable
+from mycelium.identity.keys import Keypair
+
+_DIGEST_ROWS_AT_ONCE = 2_000
+
+
+def wall_ms() -> int:
+    """The system clock, ms since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class BatchWriter:
+    """What `async with database.batch() as b` gives: changes that are applied together, or not at all."""
+
+    def __init__(self, database: Database) -> None:
+        self.changes: list[LocalChange] = []
+        self._table = database.table
+
+    def put(self, table: str, key: Key, value: Any) -> None:
+        self.changes.append(self._table(table).change(PUT, key, value))
+
+    def delete(self, table: str, key: Key) -> None:
+        self.changes.append(self._table(table).change(DELETE, key, None))
+
+    def add(self, table: str, key: Key, amount: int = 1) -> None:
+        self.changes.append(self._table(table).change(ADD, key, amount))
+
+    def insert(self, table: str, key: Key, element: Any) -> None:
+        self.changes.append(self._table(table).change(INSERT, key, element))
+
+    def remove(self, table: str, key: Key, element: Any) -> None:
+        """Removes what was inserted before this batch; an insertion of the batch itself stays."""
+        self.changes.extend(self._table(table).removals(key, element))
+
+
+class Database:
+    """Open one with `mycelium.Node.open`; the constructor takes a store that is already open."""
+
+    def __init__(
+        self,
+        store: Store,
+        tables: Mapping[str, TableSpec],
+        keypair: Keypair,
+        netuid: int,
+        genesis: bytes,
+        authority: Authority,
+        now_ms: Callable[[], int] = wall_ms,
+    ) -> None:
+        identity = backup.open_identity(store, keypair.account, netuid, genesis)
+        self.store = store
+        self.tables = dict(tables)
+        self.account = keypair.account
+        self.generation = identity.generation
+        self.engine = Engine(store, identity, keypair, authority, index_seed=secrets.token_bytes(16))
+        self.committer = Committer(store.sync, self.engine.feed_last)
+        self.acks = Acks()
+        self.writer = Writer(self.engine, self.committer, self.acks, now_ms)
+        self.engine.on_applied.append(lambda applied: self.committer.applied(applied.feed_index))
+        self._tables = {name: Table(self, spec) for name, spec in self.tables.items()}
+        self._closed = False
+
+    @property
+    def spaces(self) -> list[str]:
+        """The spaces of the declared tables."""
+        return sorted({spec.space for spec in self.tables.values()})
+
+    def table(self, name: str) -> Table:
+        """The declared table of that name. UnknownTable."""
+        table = self._tables.get(name)
+        if table is None:
+            known = ", ".join(sorted(self._tables)) or "none"
+            raise UnknownTable(f"no table {name!r} is declared; declared: {known}")
+        return table
+
+    @asynccontextmanager
+    async def batch(self, ack: Ack = "durable") -> AsyncIterator[BatchWriter]:
+        """Changes of one space, applied together at the end of the block. An exception in it writes nothing."""
+        check_ack(ack)
+        if self._closed:
+            raise StoreClosed("the database is closed")
+        writer = BatchWriter(self)
+        yield writer
+        await self.writer.write_atomic(writer.changes, ack)
+
+    async def state_digest(self, space: str) -> tuple[str, int]:
+        """BLAKE3 (hex) over every LIVE row of the space as of now, and how many rows there are.
+
+        Two replicas that hold the same batches have equal digests (invariant 2).
+        """
+        hasher, count = blake3(), 0
+        prefix = space_prefix(space)
+        rows = self.store.scan(Column.LIVE, prefix, after_prefix(prefix))
+        parts: list[bytes] = []
+        for key, row in rows:
+            parts += (len(key).to_bytes(4, "big"), key, len(row).to_bytes(4, "big"), row)
+            count += 1
+            if count % _DIGEST_ROWS_AT_ONCE == 0:
+                hasher.update(b"".join(parts))
+                parts.clear()
+                await asyncio.sleep(0)
+        hasher.update(b"".join(parts))
+        return hasher.hexdigest(), count
+
+    async def state_digests(self) -> dict[str, str]:
+        return {space: (await self.state_digest(space))[0] for space in self.spaces}
+
+    async def checkpoint(self, path: Path) -> None:
+        """A backup at `path`, of everything applied so far. The directory must not exist."""
+        self.writer.flush_all()
+        await asyncio.get_running_loop().run_in_executor(None, self.store.sync)
+        self.store.checkpoint(path)
+
+    def status(self) -> dict[str, Any]:
+        """Counts and sizes, cheap enough for every second."""
+        return {
+            "generation": self.generation,
+            "feed": self.engine.feed_last,
+            "durable": self.committer.durable,
+            "held": self.engine.held,
+            "applied_batches": self.engine.counts["applied"],
+            "duplicate_batches": self.engine.counts["duplicate"],
+            "changes": self.engine.counts["changes"],
+            "origins": {space: len(self.engine.vector(space)) for space in self.spaces},
+            "vectors": {space: self.engine.vector_digest(space).hex() for space in self.spaces},
+            "held_changes": {
+                space: sum(
+                    last - first + 1
+                    for held in self.engine.vector(space).values()
+                    for first, last in held.spans()
+                )
+                for space in self.spaces
+            },
+            "store": self.store.usage(),
+        }
+
+    async def close(self) -> None:
+        """Flush, sync, close. What was acknowledged as durable before is untouched by a failure here."""
+        if self._closed:
+            return
+        self._closed = True
+        self.writer.flush_all()
+        try:
+            await self.committer.close()
+        finally:
+            self.store.close()

@@ -1,0 +1,336 @@
+"""Applies batches: the one place where a signed batch becomes rows. Sans-IO but for the `Store` it is given.
+
+Order of the checks: size, shape, network, authority, duplicate, signature; nothing is stored before all of them hold
+(invariant 4). A batch's rows, its log record, its origin's vector and its place in the feed are one store commit.
+
+The engine does not wait for durability (`commit`), does not know peers (`sync`), and reads no clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from itertools import islice
+from typing import Any, NamedTuple
+
+from mycelium._core import merge
+from mycelium._core.codec import Batch, decode_batch, encode_batch
+from mycelium.config import BATCH_BYTES_MAX, CLOCK_AHEAD_MS, GAPS_PER_ORIGIN_MAX, INDEX_ENTRIES_MAX
+from mycelium.database import feed, schema
+from mycelium.database.clock import Clock, time_ms_of
+from mycelium.database.hold import Holds
+from mycelium.database.schema import StoreIdentity, TableSpec
+from mycelium.database.store import Column, Store, after_prefix
+from mycelium.database.validity import Authority, check
+from mycelium.database.vector import ForkError, Origin, OriginLog, Span, Vector, vector_digest
+from mycelium.errors import (
+    BadSignature,
+    Equivocation,
+    OversizedMessage,
+    ProtocolError,
+    StoreError,
+    Unauthorised,
+    ValueRefused,
+)
+from mycelium.identity import signing
+from mycelium.identity.keys import Keypair, digest, verify
+from mycelium.protocol.messages import MergeType
+
+SIGNATURE_BYTES = 64
+
+
+class Outcome(Enum):
+    """What became of a batch that broke no rule."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    HELD = "held"
+    """Waits in memory until it is due, or until its epoch or block is known."""
+    LEFT = "left"
+    """Not taken now: sync will bring it again."""
+
+
+LocalChange = tuple[TableSpec, int, bytes, bytes]
+"""One operation of this node's own, not yet in a batch: table, op, key, value. A plain tuple, as there are many."""
+
+
+class Applied(NamedTuple):
+    """A batch that was applied, and its place in this node's feed."""
+
+    feed_index: int
+    batch: Batch
+    signature: bytes
+    own: bool
+
+
+class Engine:
+    """State of one store. All methods run on one thread; each call is complete when it returns."""
+
+    def __init__(
+        self,
+        store: Store,
+        identity: StoreIdentity,
+        keypair: Keypair,
+        authority: Authority,
+        *,
+        index_seed: bytes,
+        index_entries_max: int = INDEX_ENTRIES_MAX,
+    ) -> None:
+        self.identity = identity
+        self.origin = Origin(identity.account, identity.generation)
+        self.counts: Counter[str] = Counter()
+        self.on_applied: list[Callable[[Applied], None]] = []
+        self._store = store
+        self._keypair = keypair
+        self._authority = authority
+        self._logs: dict[str, dict[Origin, OriginLog]] = {}
+        self._digests: dict[str, bytes] = {}
+        self._holds = Holds()
+        self._prefixes: dict[str, dict[tuple[tuple[str, int], ...], tuple[list[bytes], bytes]]] = {}
+        self._index = merge.Index(index_entries_max, index_seed)
+        clock = store.get(Column.META, schema.META_CLOCK)
+        self.clock = Clock(int.from_bytes(clock, "big") if clock else 0)
+        self._load(index_entries_max)
+        self.feed_last = feed.last_index(store)
+
+    # --- reading what is held ---------------------------------------------------------------------------
+
+    def spaces(self) -> list[str]:
+        return sorted(self._logs)
+
+    def vector(self, space: str) -> Vector:
+        return {origin: log.held() for origin, log in self._logs.get(space, {}).items() if log.spans}
+
+    def vector_digest(self, space: str) -> bytes:
+        """16 bytes; equal on two nodes when they hold the same batches of the space."""
+        found = self._digests.get(space)
+        if found is None:
+            found = self._digests[space] = vector_digest(self.vector(space))
+        return found
+
+    def own_head(self, space: str) -> int:
+        log = self._logs.get(space, {}).get(self.origin)
+        return log.head if log else 0
+
+    def log_records(
+        self, space: str, origin: Origin, first: int, last: int
+    ) -> Iterator[tuple[int, bytes, bytes]]:
+        """(seq_first, batch bytes, signature) of the logged batches that begin in first..last, in order."""
+        start = schema.log_key(space, origin, first)
+        stop = schema.log_key(space, origin, last + 1)
+        for key, record in self._store.scan(Column.LOG, start, stop):
+            yield schema.log_seq(key), record[SIGNATURE_BYTES:], record[:SIGNATURE_BYTES]
+
+    # --- writing ----------------------------------------------------------------------------------------
+
+    def originate(self, space: str, changes: Sequence[LocalChange], now_ms: int) -> Applied:
+        """Sign and apply a batch of this node's own. Unauthorised, ValueRefused, StoreFull; nothing changed then."""
+        epoch, block = self._authority.anchor(now_ms)
+        allowed = self._authority.may_write(epoch, self.origin.account, space)
+        if not allowed:
+            raise Unauthorised(f"this node's account may not write to {space!r} in epoch {epoch}")
+        log = self._log(space, self.origin)
+        if log.gaps:
+            # Peers hold batches of ours that this store lost. Writing now would sign their numbers a second time.
+            raise StoreError(
+                "batches of this node's own are missing here and being fetched from its peers; try again"
+            )
+        tables: dict[TableSpec, int] = {}
+        rows = []
+        for spec, op, key, payload in changes:
+            number = tables.get(spec)
+            if number is None:
+                number = tables[spec] = len(tables)
+            rows.append((number, op, key, payload))
+        raw = _encode(
+            self.identity.netuid,
+            self.identity.genesis,
+            space,
+            self.origin.account,
+            self.origin.generation,
+            log.head + 1,
+            log.head_digest,
+            epoch,
+            block,
+            self.clock.take(len(rows), now_ms),
+            [(spec.name, int(spec.merge)) for spec in tables],
+            rows,
+        )
+        batch = decode_batch(raw)
+        check(batch, self.identity.netuid, self.identity.genesis, self._authority)
+        signature = self._keypair.sign(signing.BATCH, raw)
+        return self._apply(batch, signature, log, digest(raw), own=True)
+
+    def receive(self, raw: bytes, signature: bytes, now_ms: int) -> Outcome:
+        """Check and apply a batch from a peer. Raises a ProtocolError when the batch breaks a rule, StoreFull."""
+        if len(raw) > BATCH_BYTES_MAX:
+            raise OversizedMessage(f"a batch of {len(raw)} bytes")
+        if len(signature) != SIGNATURE_BYTES:
+            raise BadSignature("a batch without a whole signature")
+        batch = decode_batch(raw)
+        decided = check(batch, self.identity.netuid, self.identity.genesis, self._authority)
+        origin = Origin(batch.account, batch.generation)
+        log = self._log(batch.space, origin)
+        last = batch.seq_first + batch.count - 1
+        if log.covers(batch.seq_first, last):
+            held = self._store.get(Column.LOG, schema.log_key(batch.space, origin, batch.seq_first))
+            if held is not None and held[SIGNATURE_BYTES:] == raw:
+                return self._count(Outcome.DUPLICATE)
+        if self._holds.knows(raw):
+            return self._count(Outcome.DUPLICATE)
+        if not verify(batch.account, signing.BATCH, raw, signature):
+            raise BadSignature("a batch whose signature does not verify")
+        due_ms = time_ms_of(batch.hlc_first + batch.count - 1) - CLOCK_AHEAD_MS
+        if not decided or due_ms > now_ms:
+            kept = self._holds.add(origin, raw, signature, due_ms if decided else now_ms + CLOCK_AHEAD_MS)
+            return self._count(Outcome.HELD if kept else Outcome.LEFT)
+        if log.gaps >= GAPS_PER_ORIGIN_MAX and batch.seq_first != log.head + 1:
+            return self._count(Outcome.LEFT)
+        self._apply(batch, signature, log, digest(raw), own=False)
+        return self._count(Outcome.APPLIED)
+
+    def release(self, now_ms: int) -> int:
+        """Try again what was held and is due. Returns how many batches were applied."""
+        applied = 0
+        for raw, signature in self._holds.due(now_ms):
+            try:
+                applied += self.receive(raw, signature, now_ms) is Outcome.APPLIED
+            except ProtocolError as error:
+                # The relayer is long gone; the batch was signed, so this is its origin's fault.
+                self.counts[f"refused-{error.reason}"] += 1
+        return applied
+
+    @property
+    def held(self) -> int:
+        """Batches waiting in memory."""
+        return len(self._holds)
+
+    # --- inside -----------------------------------------------------------------------------------------
+
+    def _count(self, outcome: Outcome) -> Outcome:
+        self.counts[outcome.value] += 1
+        return outcome
+
+    def _log(self, space: str, origin: Origin) -> OriginLog:
+        log = self._logs.get(space, {}).get(origin)
+        return log if log is not None else OriginLog()
+
+    def _get(self, column: int, keys: list[bytes]) -> list[bytes | None]:
+        return self._store.get_many(Column(column), keys)
+
+    def _apply(
+        self, batch: Batch, signature: bytes, log: OriginLog, own_digest: bytes, *, own: bool
+    ) -> Applied:
+        origin = Origin(batch.account, batch.generation)
+        last = batch.seq_first + batch.count - 1
+        try:
+            spans = log.added(Span(batch.seq_first, last, batch.prev_digest, own_digest))
+        except ForkError as fork:
+            self._keep_evidence(batch, signature, origin, fork.seq)
+            raise Equivocation(f"two batches of one origin contradict each other at {fork.seq}") from None
+        grown = OriginLog(spans)
+        prefixes, merges = self._table_prefixes(batch.space, batch.tables)
+        store = self._store
+        live, dead = store.column(Column.LIVE), store.column(Column.DEAD)
+        plan = merge.resolve(
+            self._index,
+            batch.raw,
+            batch.spans,
+            prefixes,
+            merges,
+            batch.account,
+            batch.generation,
+            batch.seq_first,
+            batch.hlc_first,
+            self._get,
+        )
+        hlc_last = max(self.clock.last, batch.hlc_first + batch.count - 1)
+        log_key = schema.log_key(batch.space, origin, batch.seq_first)
+        index = self.feed_last + 1
+        try:
+            write = store.batch()
+            plan.emit(write.put, write.delete, (live, dead))
+            write.put(log_key, signature + batch.raw, store.column(Column.LOG))
+            write.put(schema.vector_key(batch.space, origin), grown.encode(), store.column(Column.VECTOR))
+            write.put(schema.feed_key(index), feed.encode(log_key, plan.winners), store.column(Column.FEED))
+            write.put(schema.META_CLOCK, hlc_last.to_bytes(8, "big"), store.column(Column.META))
+            store.commit(write)
+        except BaseException:
+            # The index already counts the batch's rows. Empty, it is merely slower, and never wrong.
+            self._index.clear()
+            raise
+        self._logs.setdefault(batch.space, {})[origin] = grown
+        self._digests.pop(batch.space, None)
+        self.clock.observe(hlc_last)
+        self.feed_last = index
+        self.counts["changes"] += batch.count
+        applied = Applied(index, batch, signature, own)
+        for callback in self.on_applied:
+            callback(applied)
+        return applied
+
+    def _table_prefixes(self, space: str, tables: tuple[tuple[str, int], ...]) -> tuple[list[bytes], bytes]:
+        cache = self._prefixes.setdefault(space, {})
+        found = cache.get(tables)
+        if found is None:
+            if len(cache) > 1024:
+                cache.clear()
+            found = (
+                [schema.table_prefix(space, name, merge_type) for name, merge_type in tables],
+                bytes(merge_type for _, merge_type in tables),
+            )
+            cache[tables] = found
+        return found
+
+    def _keep_evidence(self, batch: Batch, signature: bytes, origin: Origin, seq: int) -> None:
+        """Both signed batches, so that anyone can verify the equivocation. One proof for each origin is enough."""
+        key = schema.vector_key(batch.space, origin)
+        if self._store.get(Column.EVIDENCE, key) is not None:
+            return
+        start = schema.log_key(batch.space, origin, 0)
+        stop = schema.log_key(batch.space, origin, seq + 1)
+        held = next(iter(self._store.scan(Column.LOG, start, stop, reverse=True)), None)
+        if held is None:
+            return
+        write = self._store.batch()
+        proof = len(held[1]).to_bytes(4, "big") + held[1] + signature + batch.raw
+        write.put(key, proof, self._store.column(Column.EVIDENCE))
+        self._store.commit(write)
+
+    def _load(self, index_entries_max: int) -> None:
+        for key, value in self._store.scan(Column.VECTOR, b"", None):
+            space, origin = schema.parse_vector_key(key)
+            self._logs.setdefault(space, {})[origin] = OriginLog.decode(value)
+        room = index_entries_max
+        for column in (Column.LIVE, Column.DEAD):
+            for prefix in self.table_prefixes(column):
+                if prefix[-1] in (MergeType.LWW, MergeType.OWN):
+                    rows = self._store.scan(column, prefix, after_prefix(prefix))
+                    room -= self._index.load(islice(rows, room + 1), column is Column.DEAD)
+                    if room < 0:
+                        self._index.clear()
+                        return
+
+    def table_prefixes(self, column: Column = Column.LIVE) -> Iterator[bytes]:
+        """The prefix of every table that has a row in the column: space, name and merge type."""
+        start: bytes | None = b""
+        while start is not None:
+            row = next(iter(self._store.scan(column, start, None)), None)
+            if row is None:
+                return
+            space, name, rest = row[0].split(b"\0", 2)
+            prefix = b"%b\0%b\0%b" % (space, name, rest[:1])
+            yield prefix
+            start = after_prefix(prefix)
+
+
+def _encode(*fields: Any) -> bytes:
+    """`encode_batch`, where a batch that is too large is its writer's mistake. ValueRefused."""
+    try:
+        raw = encode_batch(*fields)
+    except OversizedMessage as error:
+        raise ValueRefused(f"the batch is too large: {error}") from None
+    if len(raw) > BATCH_BYTES_MAX:
+        raise ValueRefused(f"the batch is too large: {len(raw)} bytes, at most {BATCH_BYTES_MAX}")
+    return raw

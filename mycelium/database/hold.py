@@ -1,0 +1,52 @@
+"""Batches that cannot be decided or are ahead of the clock, waiting in memory. Bounded; sans-IO (invariant 5).
+
+What does not fit is dropped: it is not in the vector, so sync brings it again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+
+from mycelium.config import HELD_BATCHES_MAX, HELD_BYTES_MAX
+from mycelium.database.vector import Origin
+
+
+class Holds:
+    """At most HELD_BATCHES_MAX batches and HELD_BYTES_MAX bytes of each origin."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, bytes, bytes, Origin]] = []
+        self._known: set[bytes] = set()
+        self._count: Counter[Origin] = Counter()
+        self._bytes: Counter[Origin] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def knows(self, raw: bytes) -> bool:
+        # Hashing a batch costs more than the rest of this: not done while nothing waits.
+        return bool(self._known) and raw in self._known
+
+    def add(self, origin: Origin, raw: bytes, signature: bytes, due_ms: int) -> bool:
+        """False: no room for this origin."""
+        if self._count[origin] >= HELD_BATCHES_MAX or self._bytes[origin] + len(raw) > HELD_BYTES_MAX:
+            return False
+        heapq.heappush(self._heap, (due_ms, raw, signature, origin))
+        self._known.add(raw)
+        self._count[origin] += 1
+        self._bytes[origin] += len(raw)
+        return True
+
+    def due(self, now_ms: int) -> list[tuple[bytes, bytes]]:
+        """Take out what is due by now, oldest first: (batch bytes, signature)."""
+        taken = []
+        while self._heap and self._heap[0][0] <= now_ms:
+            _, raw, signature, origin = heapq.heappop(self._heap)
+            self._known.discard(raw)
+            self._count[origin] -= 1
+            self._bytes[origin] -= len(raw)
+            if not self._count[origin]:
+                del self._count[origin], self._bytes[origin]
+            taken.append((raw, signature))
+        return taken

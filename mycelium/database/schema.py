@@ -1,0 +1,105 @@
+"""The layout of keys and small records in every column but LIVE and DEAD, whose rows `_core.merge` builds.
+
+Integers in keys are big-endian, so that byte order is numeric order. Names hold no zero byte, so a zero ends them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from mycelium.config import NAME_BYTES_MAX
+from mycelium.database.vector import Origin
+from mycelium.protocol.messages import MergeType
+
+FORMAT = 1
+_NAME = re.compile(rf"[a-z0-9_.-]{{1,{NAME_BYTES_MAX}}}")
+
+META_IDENTITY = b"identity"
+META_CLOCK = b"clock"
+META_FEED_FLOOR = b"feed-floor"
+
+ROW_HEADER_BYTES = 56
+DOT_BYTES = 48
+
+
+class TableSpec(NamedTuple):
+    """A table's whole identity: two declarations that differ in any part are different tables."""
+
+    name: str
+    space: str
+    merge: MergeType
+
+    @property
+    def prefix(self) -> bytes:
+        """What every LIVE and DEAD row key of the table starts with."""
+        return table_prefix(self.space, self.name, self.merge)
+
+
+class StoreIdentity(msgspec.Struct, frozen=True, array_like=True):
+    """Whose store it is. Checked at every opening."""
+
+    format: int
+    account: bytes
+    netuid: int
+    genesis: bytes
+    generation: int
+
+
+class RowHeader(NamedTuple):
+    """The first 56 bytes of every LIVE and DEAD row."""
+
+    hlc: int
+    account: bytes
+    generation: int
+    seq: int
+
+
+def valid_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def table_prefix(space: str, name: str, merge: int) -> bytes:
+    return b"%b\0%b\0%c" % (space.encode(), name.encode(), merge)
+
+
+def space_prefix(space: str) -> bytes:
+    return space.encode() + b"\0"
+
+
+def log_key(space: str, origin: Origin, seq_first: int) -> bytes:
+    return b"%b\0%b%b%b" % (
+        space.encode(),
+        origin.account,
+        origin.generation.to_bytes(8, "big"),
+        seq_first.to_bytes(8, "big"),
+    )
+
+
+def log_seq(key: bytes) -> int:
+    """The first sequence number in a LOG key."""
+    return int.from_bytes(key[-8:], "big")
+
+
+def vector_key(space: str, origin: Origin) -> bytes:
+    return log_key(space, origin, 0)[:-8]
+
+
+def parse_vector_key(key: bytes) -> tuple[str, Origin]:
+    space, rest = key.split(b"\0", 1)
+    return space.decode(), Origin(rest[:32], int.from_bytes(rest[32:40], "big"))
+
+
+def feed_key(index: int) -> bytes:
+    return index.to_bytes(8, "big")
+
+
+def row_header(value: bytes) -> RowHeader:
+    return RowHeader(
+        int.from_bytes(value[:8], "big"),
+        value[8:40],
+        int.from_bytes(value[40:48], "big"),
+        int.from_bytes(value[48:56], "big"),
+    )

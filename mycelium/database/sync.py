@@ -1,0 +1,203 @@
+"""Anti-entropy by version vectors: who asks whom for what, and what to answer. Sans-IO.
+
+    digests differ ──> request(my vector) ──> responses, each up to SYNC_RESPONSE_BYTES, until the window is full
+                          ^                                      │
+                          └────────── more ──────────────────────┘  (the vector is the cursor, so any peer can go on)
+
+A digest of each space's vector rides on every ping. On first contact a difference is acted on at once; later only when
+it is seen twice, since under load a push is always on its way. One fetch at a time for each space, so that three peers
+do not send the same gap. `since` timestamps would lose data for ever (replication.md A.3) and are never used.
+
+Knows no socket and no clock: `now_ms` is passed in, what to send is returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mycelium._core.codec import decode_batch
+from mycelium.config import SYNC_RESPONSE_BYTES, SYNC_TIMEOUT_MS, SYNC_WINDOW_BYTES
+from mycelium.database.clock import time_ms_of
+from mycelium.database.engine import Outcome
+from mycelium.database.vector import Origin, Vector, lacking, vector_from_wire, vector_to_wire
+from mycelium.errors import Unauthorised
+from mycelium.protocol.messages import SyncRequest, SyncResponse
+
+FRESH_MS = 1_000
+"""A batch this young was pushed on an open session and is likely under way: sync does not send it again."""
+
+
+class Library(Protocol):
+    """What the machine reads and writes; `Engine` is one."""
+
+    def vector(self, space: str) -> Vector: ...
+    def vector_digest(self, space: str) -> bytes: ...
+    def log_records(
+        self, space: str, origin: Origin, first: int, last: int
+    ) -> Iterator[tuple[int, bytes, bytes]]: ...
+    def receive(self, raw: bytes, signature: bytes, now_ms: int) -> Outcome: ...
+
+
+@dataclass(slots=True)
+class Fetch:
+    """A request of ours under way, for one space."""
+
+    peer: int
+    request_id: int
+    heard_ms: int
+
+
+@dataclass(slots=True)
+class Serve:
+    """A peer's request that we are answering."""
+
+    request: SyncRequest
+    records: Iterator[tuple[int, bytes, bytes]]
+    left_bytes: int
+    carried: tuple[bytes, bytes] | None = None
+    """Read, but did not fit into the last response."""
+
+
+@dataclass(slots=True)
+class Peer:
+    """What the machine knows of one session."""
+
+    opened_ms: int
+    differed: set[str] = field(default_factory=set)
+    """Spaces whose digest differed at the peer's last ping."""
+    greeted: set[str] = field(default_factory=set)
+    serves: dict[str, Serve] = field(default_factory=dict)
+
+
+class SyncMachine:
+    """Both roles, for all peers. `peer` is the caller's number for a session."""
+
+    def __init__(self, library: Library, may_read: Callable[[int, str], bool], spaces: list[str]) -> None:
+        self._library = library
+        self._may_read = may_read
+        self._spaces = spaces
+        self._peers: dict[int, Peer] = {}
+        self._fetches: dict[str, Fetch] = {}
+        self._next_id = 1
+        self.last_sync_ms: dict[str, int] = {}
+        """When the last fetch of each space ended with nothing more to bring."""
+
+    # --- sessions ---------------------------------------------------------------------------------------
+
+    def peer_up(self, peer: int, now_ms: int) -> None:
+        self._peers[peer] = Peer(now_ms)
+
+    def peer_down(self, peer: int) -> None:
+        """What it was sending us is asked of the next peer whose digest differs."""
+        self._peers.pop(peer, None)
+        for space in [space for space, fetch in self._fetches.items() if fetch.peer == peer]:
+            del self._fetches[space]
+
+    @property
+    def fetching(self) -> int:
+        return len(self._fetches)
+
+    # --- the asking side --------------------------------------------------------------------------------
+
+    def digest_seen(self, peer: int, space: str, digest: bytes, now_ms: int) -> SyncRequest | None:
+        """The peer's ping said this of a space. Returns the request to send it, if any."""
+        state = self._peers.get(peer)
+        if state is None or space not in self._spaces:
+            return None
+        if digest == self._library.vector_digest(space):
+            state.differed.discard(space)
+            state.greeted.add(space)
+            return None
+        seen_before = space in state.differed or space not in state.greeted
+        state.differed.add(space)
+        state.greeted.add(space)
+        if not seen_before:
+            return None
+        fetch = self._fetches.get(space)
+        if fetch is not None and now_ms - fetch.heard_ms < SYNC_TIMEOUT_MS:
+            return None
+        return self._ask(peer, space, now_ms)
+
+    def response(self, peer: int, response: SyncResponse, now_ms: int) -> SyncRequest | None:
+        """Apply what came. Returns the next request, if the peer has more. Raises what `receive` raises."""
+        fetch = self._fetches.get(response.space)
+        ours = fetch is not None and fetch.peer == peer and fetch.request_id == response.request_id
+        if fetch is not None and ours:
+            fetch.heard_ms = now_ms
+        # A late answer to a request that was given up is as good as any: every batch proves itself.
+        progress = 0
+        for raw, signature in response.batches:
+            progress += self._library.receive(raw, signature, now_ms) is Outcome.APPLIED
+        if not ours or not response.done:
+            return None
+        del self._fetches[response.space]
+        if response.more and progress:
+            return self._ask(peer, response.space, now_ms)
+        if not response.more:
+            self.last_sync_ms[response.space] = now_ms
+        return None
+
+    def _ask(self, peer: int, space: str, now_ms: int) -> SyncRequest:
+        request_id = self._next_id
+        self._next_id += 1
+        self._fetches[space] = Fetch(peer, request_id, now_ms)
+        vector = vector_to_wire(self._library.vector(space))
+        last_sync_ns = self.last_sync_ms.get(space, 0) * 1_000_000
+        return SyncRequest(request_id, space, vector, SYNC_WINDOW_BYTES, last_sync_ns)
+
+    # --- the answering side -----------------------------------------------------------------------------
+
+    def request(self, peer: int, request: SyncRequest, now_ms: int) -> None:
+        """Begin to answer; `pump` gives the responses. A new request for a space replaces the one before."""
+        state = self._peers.get(peer)
+        if state is None:
+            return
+        if request.space not in self._spaces or not self._may_read(peer, request.space):
+            raise Unauthorised(f"may not read the space {request.space!r}")
+        window = min(request.max_bytes, SYNC_WINDOW_BYTES)
+        records = self._missing(request.space, vector_from_wire(request.vector), state.opened_ms, now_ms)
+        state.serves[request.space] = Serve(request, records, window)
+
+    def pump(self, peer: int) -> SyncResponse | None:
+        """The next response for the peer; None when there is nothing (more) to say."""
+        state = self._peers.get(peer)
+        if state is None or not state.serves:
+            return None
+        space, serve = next(iter(state.serves.items()))
+        batches: list[tuple[bytes, bytes]] = []
+        size = 0
+        exhausted = False
+        room = min(SYNC_RESPONSE_BYTES, serve.left_bytes)
+        while size < room:
+            record = serve.carried or self._next_record(serve)
+            serve.carried = None
+            if record is None:
+                exhausted = True
+                break
+            if batches and size + len(record[0]) > room:
+                serve.carried = record
+                break
+            batches.append(record)
+            size += len(record[0])
+        serve.left_bytes -= size
+        done = exhausted or serve.left_bytes <= 0
+        if done:
+            del state.serves[space]
+        return SyncResponse(serve.request.request_id, space, batches, done and not exhausted, done, [])
+
+    @staticmethod
+    def _next_record(serve: Serve) -> tuple[bytes, bytes] | None:
+        record = next(serve.records, None)
+        return None if record is None else (record[1], record[2])
+
+    def _missing(
+        self, space: str, theirs: Vector, opened_ms: int, now_ms: int
+    ) -> Iterator[tuple[int, bytes, bytes]]:
+        for origin, first, last in lacking(self._library.vector(space), theirs):
+            for record in self._library.log_records(space, origin, first, last):
+                made_ms = time_ms_of(decode_batch(record[1]).hlc_first)
+                if made_ms >= opened_ms and now_ms - made_ms < FRESH_MS:
+                    break
+                yield record

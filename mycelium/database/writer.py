@@ -1,0 +1,118 @@
+"""Gathers single writes into batches, and waits for the acknowledgement each writer asked for.
+
+A batch is flushed at BATCH_CHANGES_MAX changes, BATCH_BYTES or BATCH_DELAY_MS, whichever is first (design 3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from mycelium.config import (
+    BATCH_BYTES,
+    BATCH_CHANGES_HARD_MAX,
+    BATCH_CHANGES_MAX,
+    BATCH_DELAY_MS,
+    TABLES_PER_BATCH_MAX,
+)
+from mycelium.database.acks import Acks
+from mycelium.database.commit import Committer
+from mycelium.database.engine import Applied, Engine, LocalChange
+from mycelium.errors import MyceliumError, UsageError, ValueRefused
+
+Ack = str | int
+"""`applied`: in the store. `durable`: survives a crash here. k: durable here and at k peers."""
+
+
+def check_ack(ack: Ack) -> None:
+    """UsageError for anything but `applied`, `durable` or a positive number of peers."""
+    if isinstance(ack, int) and not isinstance(ack, bool) and ack >= 1:
+        return
+    if ack not in ("applied", "durable"):
+        raise UsageError(f"ack is 'applied', 'durable' or a number of peers, not {ack!r}")
+
+
+class Pending:
+    """The changes of one space that wait to be flushed together."""
+
+    __slots__ = ("changes", "done", "size_bytes", "timer")
+
+    def __init__(self, done: asyncio.Future[Applied], timer: asyncio.TimerHandle) -> None:
+        self.changes: list[LocalChange] = []
+        self.size_bytes = 0
+        self.done = done
+        self.timer = timer
+
+
+class Writer:
+    """This node's own writes."""
+
+    def __init__(self, engine: Engine, committer: Committer, acks: Acks, now_ms: Callable[[], int]) -> None:
+        self._engine = engine
+        self._committer = committer
+        self._acks = acks
+        self._now_ms = now_ms
+        self._pending: dict[str, Pending] = {}
+
+    async def write(self, change: LocalChange, ack: Ack) -> None:
+        """Add one change to the space's next batch and wait for `ack`."""
+        check_ack(ack)
+        space = change[0].space
+        pending = self._pending.get(space)
+        if pending is None:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(BATCH_DELAY_MS / 1000, self.flush, space)
+            pending = self._pending[space] = Pending(loop.create_future(), timer)
+        pending.changes.append(change)
+        pending.size_bytes += len(change[2]) + len(change[3])
+        if len(pending.changes) >= BATCH_CHANGES_MAX or pending.size_bytes >= BATCH_BYTES:
+            self.flush(space)
+        # The future is shared by every writer of the batch: one that is cancelled must not cancel the others.
+        await self._acknowledged(await asyncio.shield(pending.done), ack)
+
+    async def write_atomic(self, changes: Sequence[LocalChange], ack: Ack) -> None:
+        """One batch of exactly these changes, after everything written before it."""
+        check_ack(ack)
+        if not changes:
+            return
+        if len(changes) > BATCH_CHANGES_HARD_MAX:
+            raise ValueRefused(
+                f"the batch has {len(changes)} changes; at most {BATCH_CHANGES_HARD_MAX} are allowed"
+            )
+        tables = {change[0] for change in changes}
+        spaces = {table.space for table in tables}
+        if len(spaces) > 1:
+            raise UsageError(
+                f"a batch is atomic within one space; this one names {', '.join(sorted(spaces))}"
+            )
+        if len(tables) > TABLES_PER_BATCH_MAX:
+            raise UsageError(f"a batch names at most {TABLES_PER_BATCH_MAX} tables")
+        space = spaces.pop()
+        self.flush(space)
+        await self._acknowledged(self._engine.originate(space, changes, self._now_ms()), ack)
+
+    def flush(self, space: str) -> None:
+        """Sign and apply what waits in the space. An error goes to those who wait for it."""
+        pending = self._pending.pop(space, None)
+        if pending is None:
+            return
+        pending.timer.cancel()
+        try:
+            applied = self._engine.originate(space, pending.changes, self._now_ms())
+        except MyceliumError as error:
+            pending.done.set_exception(error)
+            pending.done.exception()
+        else:
+            pending.done.set_result(applied)
+
+    def flush_all(self) -> None:
+        for space in list(self._pending):
+            self.flush(space)
+
+    async def _acknowledged(self, applied: Applied, ack: Ack) -> None:
+        if ack == "applied":
+            return
+        await self._committer.wait(applied.feed_index)
+        if isinstance(ack, int):
+            batch = applied.batch
+            await self._acks.wait(batch.space, batch.seq_first + batch.count - 1, ack)

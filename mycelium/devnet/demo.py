@@ -1,0 +1,144 @@
+"""What `make demo` shows: four nodes, a load, a node killed under it, and that all of them end up the same.
+
+Tells a listener what happens, step by step; prints nothing. The network is running when it begins and is left
+running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from mycelium.devnet.load import Latency, Loaded, measure_latency, write_records
+from mycelium.devnet.network import LocalNetwork, NodeState
+from mycelium.errors import MyceliumError
+
+AGREE_S: Final = 60
+VICTIM: Final = 2
+"""Index of the node that is killed."""
+PROBES: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happened, or (`done` False) is under way."""
+
+    text: str
+    result: str = ""
+    done: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the demonstration measured. `agree`: all nodes hold byte-identical state."""
+
+    written: int = 0
+    rate: float = 0.0
+    replicated_rate: float = 0.0
+    latency: Latency = field(default_factory=Latency)
+    caught_up_s: float | None = None
+    states: list[NodeState] = field(default_factory=list)
+
+    @property
+    def agree(self) -> bool:
+        """Whether every node answered with the same digest."""
+        return agree(self.states)
+
+
+def agree(states: list[NodeState]) -> bool:
+    """Whether every node has a digest and they are all one."""
+    digests = {state.digest for state in states}
+    return len(digests) == 1 and None not in digests
+
+
+async def demonstrate(
+    network: LocalNetwork, listener: Callable[[Step], None], *, records: int, run: str | None = None
+) -> Outcome:
+    """Play it through. Raises MyceliumError when the nodes do not come to hold the same batches in a minute."""
+    outcome = Outcome()
+    run = run or secrets.token_hex(3)
+    await _load(network, listener, outcome, records, run)
+    others = [network.remote(index) for index in range(1, len(network.nodes))]
+    name = network.nodes[0].place.name
+    listener(Step(f"one record at a time at {name}, watched at the others"))
+    outcome.latency = await measure_latency(network.remote(0), others, PROBES)
+    outcome.written += PROBES
+    fast, slow = outcome.latency.percentile(0.5), outcome.latency.percentile(0.99)
+    listener(
+        Step(f"a record put at {name} seen at the others", f"p50 {fast:.1f} ms, p99 {slow:.1f} ms", done=True)
+    )
+    await _kill(network, listener, outcome, records // 4, run)
+    listener(Step("comparing the whole state of all nodes"))
+    outcome.states = await network.states()
+    result = "byte-identical" if outcome.agree else "THEY DIFFER"
+    listener(Step(f"the state of all {len(network.nodes)} nodes", result, done=True))
+    return outcome
+
+
+async def _load(
+    network: LocalNetwork, listener: Callable[[Step], None], outcome: Outcome, records: int, run: str
+) -> None:
+    """Most records through the first node, a tenth through each of the others, at the same time."""
+    name = network.nodes[0].place.name
+    few = max(1, records // 50)
+    main = records - few * (len(network.nodes) - 1)
+    text = f"{records:,} records, most of them through {name}"
+    listener(Step(text))
+    began_s = time.perf_counter()
+    loads = await asyncio.gather(
+        *(
+            write_records(network.remote(index), f"{run}/{node.place.name}", main if index == 0 else few)
+            for index, node in enumerate(network.nodes)
+        )
+    )
+    outcome.written += sum(load.records for load in loads)
+    outcome.rate = loads[0].rate
+    listener(
+        Step(f"{main:,} records of 200 bytes written, durable at {name}", f"{outcome.rate:,.0f}/s", done=True)
+    )
+    listener(Step("waiting until every node holds them"))
+    await _agree(network)
+    outcome.replicated_rate = records / (time.perf_counter() - began_s)
+    result = f"{outcome.replicated_rate:,.0f}/s in all"
+    listener(Step(f"{records:,} records durable at all {len(network.nodes)} nodes", result, done=True))
+
+
+async def _kill(
+    network: LocalNetwork, listener: Callable[[Step], None], outcome: Outcome, records: int, run: str
+) -> None:
+    """SIGKILL one node while another is written to, start it again while that goes on, wait until it has it all."""
+    victim = min(VICTIM, len(network.nodes) - 1)
+    name = network.nodes[victim].place.name
+    loaded = Loaded()
+    listener(Step(f"killing {name} with SIGKILL under load"))
+    load = asyncio.ensure_future(
+        write_records(network.remote(0), f"{run}/meanwhile", records, rate=records / 3, done=loaded)
+    )
+    try:
+        await asyncio.sleep(1.0)
+        await network.kill(victim)
+        listener(
+            Step(f"{name} killed with SIGKILL under load", f"at {loaded.records:,} more records", done=True)
+        )
+        await asyncio.sleep(1.0)
+        listener(Step(f"starting {name} again, the load goes on"))
+        await network.start(victim)
+        await load
+    finally:
+        load.cancel()
+        await asyncio.gather(load, return_exceptions=True)
+    outcome.written += loaded.records
+    outcome.caught_up_s = await _agree(network)
+    text = f"{name} restarted; after the last record all hold the same"
+    listener(Step(text, f"{outcome.caught_up_s:.1f} s", done=True))
+
+
+async def _agree(network: LocalNetwork) -> float:
+    waited_s = await network.wait_agreed(AGREE_S)
+    if waited_s is None:
+        raise MyceliumError(f"the nodes did not come to hold the same records within {AGREE_S} s")
+    return waited_s

@@ -1,0 +1,256 @@
+"""Every exception of Mycelium, in one tree. Imports nothing; raises nothing.
+
+MyceliumError
+├── ConfigError              a setting or file the operator must mend; the program exits with 2
+│   ├── KeyFileError         a hotkey that is missing, unreadable or not a hotkey
+│   └── AddressInUse         another process listens there
+├── StoreError
+│   ├── StoreCorrupt         the data directory is damaged
+│   ├── StoreForeign         the directory is not Mycelium's, or belongs to another account or network
+│   ├── StoreLocked          another process has it open
+│   ├── StoreFull            no space; writes are refused until there is
+│   └── StoreClosed
+├── UsageError               the caller asked for what cannot be
+│   ├── UnknownTable
+│   ├── WrongMergeType       an operation that the table's merge type has not
+│   ├── KeyRefused           too long, empty, or not the writer's in an `own` table
+│   ├── ValueRefused         too long, or of a type that has no encoding
+│   └── AccountRefused       not an SS58 address of the Bittensor network
+├── ProtocolError            the other side broke a rule; closes that one connection
+│   ├── MalformedMessage     does not parse, or breaks the schema
+│   ├── OversizedMessage     above the cap of its class
+│   ├── StaleMessage         outside the freshness window
+│   ├── ReplayedMessage      seen before
+│   ├── ReplayTableFull      no room to remember it, so it is refused (fail closed)
+│   ├── BadSignature
+│   ├── Unauthorised         a stranger, or a member without the right
+│   ├── WrongNetwork         another netuid or genesis
+│   ├── WrongPeer            not the account that was dialled
+│   ├── VersionRefused       no protocol version in common
+│   ├── HandshakeFailed      out of order, or the transcript does not verify
+│   ├── BrokenSeal           a frame that does not decrypt: changed, replayed, dropped or reordered
+│   ├── Equivocation         two batches of one origin claim one sequence number
+│   └── Silence              said nothing in time
+└── LinkError                the connection, not the peer's conduct
+    ├── LinkClosed
+    │   └── WatchBroken      a watch lost its connection; it knows where to resume
+    ├── Unreachable
+    ├── CallTimeout
+    ├── CallFailed           the remote node answered a call with an error
+    └── Overloaded           a bounded queue is full
+
+A ProtocolError's `reason` is the label of its metric and the text of the close frame; `close_code` is in the
+range RFC 6455 (section 7.4.2) leaves to applications.
+"""
+
+from __future__ import annotations
+
+
+class MyceliumError(Exception):
+    """Base of all errors that Mycelium raises on purpose."""
+
+
+class ConfigError(MyceliumError):
+    """One clear line that names the file or setting and, after it, the remedy."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(f"{what}\n  {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
+
+
+class KeyFileError(ConfigError):
+    """A hotkey that is missing, unreadable or not a hotkey."""
+
+
+class AddressInUse(ConfigError):
+    """Another process listens on the address."""
+
+
+class StoreError(MyceliumError):
+    """The data directory, or what is in it."""
+
+
+class StoreCorrupt(StoreError, ConfigError):
+    """The data directory is damaged."""
+
+
+class StoreForeign(StoreError, ConfigError):
+    """The directory is not Mycelium's, or belongs to another account or network."""
+
+
+class StoreLocked(StoreError, ConfigError):
+    """Another process has the data directory open."""
+
+
+class StoreFull(StoreError):
+    """No space left on the device: writes are refused until there is."""
+
+
+class StoreClosed(StoreError):
+    """The store was closed, or is closing."""
+
+
+class UsageError(MyceliumError):
+    """The caller asked for what cannot be; nothing was written."""
+
+
+class UnknownTable(UsageError):
+    """No table of that name is declared."""
+
+
+class WrongMergeType(UsageError):
+    """An operation that the table's merge type has not."""
+
+
+class KeyRefused(UsageError):
+    """A key that is too long, empty, or not the writer's in an `own` table."""
+
+
+class ValueRefused(UsageError):
+    """A value that is too long, or of a type that has no encoding."""
+
+
+class AccountRefused(UsageError):
+    """Text that is not an SS58 address with prefix 42."""
+
+
+class ProtocolError(MyceliumError):
+    """The other side broke a rule. Closes its connection, counts under `reason`, changes nothing stored."""
+
+    reason = "protocol"
+    close_code = 4000
+
+
+class MalformedMessage(ProtocolError):
+    """Does not parse, or breaks the schema."""
+
+    reason = "malformed"
+    close_code = 4001
+
+
+class OversizedMessage(ProtocolError):
+    """Above the size cap of its class."""
+
+    reason = "oversized"
+    close_code = 4002
+
+
+class StaleMessage(ProtocolError):
+    """Stamped outside the freshness window."""
+
+    reason = "stale"
+    close_code = 4003
+
+
+class ReplayedMessage(ProtocolError):
+    """The same (sender, nonce) was accepted before."""
+
+    reason = "replayed"
+    close_code = 4004
+
+
+class ReplayTableFull(ProtocolError):
+    """No room to remember the nonce, so the message is refused."""
+
+    reason = "replay-table-full"
+    close_code = 4005
+
+
+class BadSignature(ProtocolError):
+    """The signature does not verify."""
+
+    reason = "bad-signature"
+    close_code = 4006
+
+
+class Unauthorised(ProtocolError):
+    """A stranger, or a member without the right."""
+
+    reason = "unauthorised"
+    close_code = 4007
+
+
+class WrongNetwork(ProtocolError):
+    """Another netuid or genesis."""
+
+    reason = "wrong-network"
+    close_code = 4008
+
+
+class WrongPeer(ProtocolError):
+    """Not the account that was dialled."""
+
+    reason = "wrong-peer"
+    close_code = 4009
+
+
+class VersionRefused(ProtocolError):
+    """No protocol version in common."""
+
+    reason = "version"
+    close_code = 4010
+
+
+class HandshakeFailed(ProtocolError):
+    """A handshake step out of order, or a transcript that does not verify."""
+
+    reason = "handshake"
+    close_code = 4011
+
+
+class BrokenSeal(ProtocolError):
+    """A frame that does not decrypt: changed, replayed, dropped or reordered."""
+
+    reason = "broken-seal"
+    close_code = 4012
+
+
+class Equivocation(ProtocolError):
+    """Two batches of one origin claim one sequence number."""
+
+    reason = "equivocation"
+    close_code = 4013
+
+
+class Silence(ProtocolError):
+    """Said nothing within the time a step allows."""
+
+    reason = "silence"
+    close_code = 4014
+
+
+class LinkError(MyceliumError):
+    """The connection, not the peer's conduct."""
+
+
+class LinkClosed(LinkError):
+    """The connection ended before the answer came."""
+
+
+class WatchBroken(LinkClosed):
+    """A watch lost its connection. `cursor` is of the last change it gave: `watch(after=cursor)` misses nothing."""
+
+    def __init__(self, text: str, cursor: int | None = None) -> None:
+        super().__init__(text)
+        self.cursor = cursor
+
+
+class Unreachable(LinkError):
+    """Nothing answered at the address."""
+
+
+class CallTimeout(LinkError):
+    """The answer did not come in time."""
+
+
+class CallFailed(LinkError):
+    """The remote node answered a call with an error; `kind` is the name of its class there."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class Overloaded(LinkError):
+    """A bounded queue is full."""

@@ -1,0 +1,1 @@
+"""Accounts, hotkeys, wallet files and what exactly is signed."""

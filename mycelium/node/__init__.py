@@ -1,0 +1,1 @@
+"""The composition root: where machines meet sockets, disk and time."""

@@ -1,0 +1,170 @@
+"""A node: the database, the links and the replication between them, opened and closed together.
+
+The composition root. It reads settings, opens the store and the socket, and wires; what the parts do is in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from mycelium._core import codec
+from mycelium.config import DRAIN_S, PING_INTERVAL_MS
+from mycelium.database.database import Database, wall_ms
+from mycelium.database.rocks import RocksStore
+from mycelium.database.schema import TableSpec
+from mycelium.errors import MyceliumError, StoreError
+from mycelium.metagraph.membership import Source, StaticSource
+from mycelium.node.authority import SourceAuthority
+from mycelium.node.metrics import Metrics
+from mycelium.node.replicator import Replicator
+from mycelium.node.service import Service
+from mycelium.node.settings import Settings, listen_url
+from mycelium.node.status import node_status
+from mycelium.peer.call import CallServer
+from mycelium.peer.dialer import Dialer
+from mycelium.peer.greeting import Local
+from mycelium.peer.hub import CLIENT, Hub
+from mycelium.peer.link import Link
+from mycelium.peer.network import Network
+from mycelium.peer.server import Server
+from mycelium.protocol.messages import MergeType, MessageType
+
+log = logging.getLogger(__name__)
+
+_CALLS = frozenset({MessageType.REQUEST, MessageType.RESPONSE, MessageType.STREAM})
+
+
+class Node:
+    """One validator's node. `async with Node.open("node.toml") as node: ...`
+
+    database: its tables. account: 32 bytes. url: where it listens. status(): what it says of itself.
+    """
+
+    def __init__(self, settings: Settings, source: Source, database: Database) -> None:
+        keypair = settings.keypair()
+        self.settings = settings
+        self.source = source
+        self.database = database
+        self.account = keypair.account
+        self.generation = database.generation
+        self.metrics = Metrics()
+        self.started_s = time.monotonic()
+        self.now_ms = wall_ms
+        self._service = Service(database, self.status, settings.clients)
+        local = Local(keypair, Network(settings.netuid, settings.genesis), database.generation, self._role_of)
+        self.hub = Hub(
+            local,
+            self._message,
+            on_open=self._opened,
+            on_close=self._closed,
+            observer=self.metrics,
+            auth_mode="signed" if settings.auth_mode == "signed" else "session",
+        )
+        self.replicator = Replicator(database, self.hub, source, self.now_ms)
+        self.calls = CallServer(self._service.handlers, self._service.streams)
+        self.server = Server(self.hub, settings.host, settings.port)
+        self.dialer = Dialer(self.hub, random.Random(os.urandom(16)))  # noqa: S311 - jitter, not a secret
+        self._ticker: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        return listen_url(self.settings.host, self.server.port)
+
+    def status(self) -> dict[str, Any]:
+        """See `node.status`."""
+        return node_status(self)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: str | Path | Settings) -> AsyncIterator[Node]:
+        """Start a node and stop it at the end of the block.
+
+        Raises ConfigError (a bad setting, a missing key file, a port in use, a foreign or damaged data directory)
+        before anything is written.
+        """
+        settings = config if isinstance(config, Settings) else Settings.load(config)
+        keypair = settings.keypair()
+        source = StaticSource.load(settings.members_file)
+        tables = {
+            name: TableSpec(name, table.space, MergeType[table.merge.upper()])
+            for name, table in settings.tables.items()
+        }
+        store = RocksStore(settings.data_dir)
+        try:
+            database = Database(
+                store, tables, keypair, settings.netuid, settings.genesis, SourceAuthority(source)
+            )
+        except BaseException:
+            store.close()
+            raise
+        node = cls(settings, source, database)
+        try:
+            await node._start()
+            yield node
+        finally:
+            await node.close()
+
+    async def _start(self) -> None:
+        await self.server.start()
+        for account, member in self.source.epoch().members.items():
+            if account != self.account:
+                self.dialer.want(account, member.urls)
+        self._ticker = asyncio.create_task(self._tick(), name="tick")
+
+    async def close(self) -> None:
+        """Drain and stop: no new sessions, what is queued is sent, everything applied is made durable."""
+        await self.server.close()
+        await self.dialer.close()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self.database.writer.flush_all()
+        self.replicator.close()
+        await self.calls.close(drain_s=DRAIN_S / 4)
+        await self.hub.close(drain_s=DRAIN_S / 2)
+        try:
+            await self.database.close()
+        except StoreError as error:
+            log.error("closing the store: %s", error)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(PING_INTERVAL_MS / 1000)
+            try:
+                self.replicator.tick()
+            except Exception:
+                log.exception("the periodic work of the node failed; it goes on")
+
+    # --- links ------------------------------------------------------------------------------------------
+
+    def _role_of(self, account: bytes) -> str | None:
+        """What an account is to this node: a program that may use it, a member, or nobody."""
+        if self._service.may_call(account):
+            return CLIENT
+        epoch = self.source.epoch()
+        return epoch.role(account) if epoch.may_read(account) else None
+
+    def _opened(self, link: Link) -> None:
+        if link.role != CLIENT:
+            self.replicator.link_opened(link)
+
+    def _closed(self, link: Link, error: MyceliumError | None) -> None:
+        if error is not None:
+            log.info("session with %s ended: %s", link.remote, error)
+        if link.role != CLIENT:
+            self.replicator.link_closed(link)
+
+    def _message(self, link: Link, message: codec.Message, size_bytes: int) -> None:
+        del size_bytes
+        if link.role != CLIENT:
+            self.replicator.message(link, message)
+        elif message.type in _CALLS:
+            self.calls.receive(link, message)
+        # A program's pings and pongs need no answer but the link's own.

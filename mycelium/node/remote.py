@@ -1,0 +1,462 @@
+"""A running node as another process uses it: `connect`, then the same tables as in the node's own process.
+
+```python
+async with mycelium.connect("ws://127.0.0.1:9090", keypair) as node:
+    scores = node.database.table("scores")
+    await scores.put("5F3s...", {"score": 0.93}, ack="durable")
+```
+
+One connection, no reconnecting: when it is lost, what waits raises LinkClosed, and a watch WatchBroken with the
+cursor to resume from. A write whose answer did not come may have happened or not. Errors of the node are raised
+here as the same classes; one that has no such class as CallFailed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Protocol, cast
+from urllib.parse import urlsplit
+
+from mycelium import errors
+from mycelium._core import codec
+from mycelium.config import CALL_TIMEOUT_MS, DIAL_TIMEOUT_MS
+from mycelium.database.rows import Row
+from mycelium.database.schema import TableSpec
+from mycelium.database.value import amount_bytes, key_bytes, key_of, value_bytes
+from mycelium.database.watch import Change
+from mycelium.database.writer import Ack, check_ack
+from mycelium.errors import BadSignature, CallFailed, LinkClosed, MalformedMessage, UnknownTable, WatchBroken
+from mycelium.identity import account as accounts
+from mycelium.identity.keys import Keypair
+from mycelium.node import calls
+from mycelium.peer.call import Caller
+from mycelium.peer.dialer import dial_once
+from mycelium.peer.envelope import AuthMode
+from mycelium.peer.greeting import Local
+from mycelium.peer.hub import Hub
+from mycelium.peer.link import Link
+from mycelium.peer.network import ANY_NETWORK, Network
+from mycelium.protocol.messages import MergeType, MessageType
+
+Key = str | bytes
+
+_ANSWERS: Final = frozenset({MessageType.RESPONSE, MessageType.STREAM})
+_GOODBYE_S: Final = 1.0
+_RECORD_BYTES_MAX: Final = 256 * 1024 * 1024
+"""One row of a scan: the list of an append key has no bound of its own."""
+_SAME: Final[Mapping[str, type[errors.MyceliumError]]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type)
+    and issubclass(kind, errors.UsageError | errors.StoreError | errors.Unauthorised | MalformedMessage)
+}
+
+
+class Channel(Protocol):
+    """What is asked of `peer.call.Caller`."""
+
+    async def call(self, method: str, body: bytes, timeout_s: float) -> bytes: ...
+
+    def stream(self, method: str, body: bytes) -> AsyncIterator[bytes]:
+        """An async generator: it is closed when its reader wants no more."""
+        ...
+
+
+class RemoteNode:
+    """A connection to a running node. account: the node's, proved by the handshake. url: where it was dialled."""
+
+    def __init__(self, hub: Hub, link: Link, database: RemoteDatabase, url: str) -> None:
+        self.database = database
+        self.account = link.account
+        self.generation = link.session.peer_generation
+        self.url = url
+        self._hub = hub
+        self._link = link
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection lives."""
+        return not self._link.closed.done()
+
+    async def status(self) -> dict[str, Any]:
+        """What the node says of itself; see `mycelium.node.status`."""
+        found: dict[str, Any] = await self.database.ask(calls.STATUS, b"", dict[str, Any])
+        return found
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._hub.close(drain_s=_GOODBYE_S)
+
+
+class connect:  # noqa: N801 - it reads as the function it is used as
+    """Connect to a running node: `node = await connect(...)`, or `async with connect(...) as node`.
+
+    url: `ws://HOST:PORT`. keypair: the node's own hotkey, or one that its settings list in [auth] clients.
+    account: whom to expect there, 32 bytes or SS58. Without it, the keypair's own node; on this machine, whoever
+    answers. network: netuid and genesis, if they are to be checked too. auth_mode: the node's; None finds out.
+    timeout_s: for the connection and then for each call.
+
+    Raises Unreachable, and the ProtocolError by which either side refused: WrongPeer, Unauthorised, ...
+    """
+
+    def __init__(
+        self,
+        url: str,
+        keypair: Keypair,
+        account: bytes | str | None = None,
+        *,
+        network: Network = ANY_NETWORK,
+        auth_mode: AuthMode | None = None,
+        timeout_s: float = CALL_TIMEOUT_MS / 1000,
+    ) -> None:
+        self._url = url
+        self._keypair = keypair
+        self._expected = accounts.parse(account) if isinstance(account, str) else account
+        if self._expected is None and not _on_this_machine(url):
+            self._expected = keypair.account
+        self._network = network
+        self._auth_mode = auth_mode
+        self._timeout_s = timeout_s
+        self._node: RemoteNode | None = None
+
+    def __await__(self) -> Generator[Any, None, RemoteNode]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> RemoteNode:
+        self._node = await self._open()
+        return self._node
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._node is not None:
+            await self._node.close()
+
+    async def _open(self) -> RemoteNode:
+        modes: tuple[AuthMode, ...] = ("session", "signed") if self._auth_mode is None else (self._auth_mode,)
+        for mode in modes[:-1]:
+            try:
+                return await self._open_in(mode)
+            except BadSignature:
+                # The node wants every message signed. It says so only to the first one that is not.
+                continue
+        return await self._open_in(modes[-1])
+
+    async def _open_in(self, mode: AuthMode) -> RemoteNode:
+        callers: dict[int, Caller] = {}
+
+        def receive(link: Link, message: codec.Message, size_bytes: int) -> None:
+            del size_bytes
+            if message.type in _ANSWERS and link.id in callers:
+                callers[link.id].receive(message)
+
+        hub = Hub(Local(self._keypair, self._network, 0, _nobody), receive, auth_mode=mode)
+        try:
+            timeout_ms = min(DIAL_TIMEOUT_MS, int(self._timeout_s * 1000))
+            link = await dial_once(hub, self._url, self._expected, timeout_ms=timeout_ms)
+            caller = callers[link.id] = Caller(link)
+            try:
+                specs = await _declared(RemoteDatabase(caller, {}, self._timeout_s))
+            except LinkClosed:
+                reason = link.closed.result() if link.closed.done() else None
+                if reason is None or isinstance(reason, LinkClosed):
+                    raise
+                raise reason from None
+            return RemoteNode(hub, link, RemoteDatabase(caller, specs, self._timeout_s), self._url)
+        except BaseException:
+            await hub.close()
+            raise
+
+
+async def _declared(database: RemoteDatabase) -> dict[str, TableSpec]:
+    found: list[calls.TableInfo] = await database.ask(calls.TABLES, b"", list[calls.TableInfo])
+    return {info.name: TableSpec(info.name, info.space, _merge(info.merge)) for info in found}
+
+
+def _nobody(account: bytes) -> None:
+    """A program takes no sessions: everyone is a stranger."""
+    del account
+
+
+def _merge(name: str) -> MergeType:
+    try:
+        return MergeType[name.upper()]
+    except KeyError:
+        raise MalformedMessage(f"the node has a table of the unknown merge type {name!r}") from None
+
+
+def _on_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def raised_here(error: CallFailed) -> errors.MyceliumError:
+    """The node's error as the class it has there, or `error` itself when that says nothing to a caller."""
+    kind = _SAME.get(error.kind)
+    return error if kind is None else kind(str(error))
+
+
+class RemoteDatabase:
+    """The node's database. Its declared tables were read when the connection was made."""
+
+    def __init__(self, channel: Channel, specs: Mapping[str, TableSpec], timeout_s: float) -> None:
+        self.tables = MappingProxyType(dict(specs))
+        self._channel = channel
+        self._timeout_s = timeout_s
+        self._tables = {name: RemoteTable(self, spec) for name, spec in specs.items()}
+
+    def table(self, name: str) -> RemoteTable:
+        """The declared table of that name. UnknownTable."""
+        table = self._tables.get(name)
+        if table is None:
+            known = ", ".join(sorted(self._tables)) or "none"
+            raise UnknownTable(f"no table {name!r} is declared; declared: {known}")
+        return table
+
+    @asynccontextmanager
+    async def batch(self, ack: Ack = "durable") -> AsyncIterator[RemoteBatch]:
+        """Changes of one space, sent and applied together at the end of the block; an exception in it sends nothing.
+
+        All of them together fit one call: ValueRefused above 768 KiB.
+        """
+        check_ack(ack)
+        batch = RemoteBatch(self)
+        yield batch
+        if batch.changes:
+            await self.write(batch.changes, ack)
+
+    async def state_digests(self) -> dict[str, str]:
+        """For each space, the digest of the node's state: equal on all nodes that hold the same batches."""
+        return {space: found["digest"] for space, found in (await self.state()).items()}
+
+    async def state(self) -> dict[str, dict[str, Any]]:
+        """For each space, `digest` and `rows` of the node's state as of now. Reads it all."""
+        found: dict[str, dict[str, Any]] = await self.ask(
+            calls.DIGESTS, b"", dict[str, dict[str, Any]], timeout_s=max(self._timeout_s, 300)
+        )
+        return found
+
+    async def checkpoint(self, path: Path) -> None:
+        """A backup at `path`, an absolute path on the node's machine. Only for the node's own account."""
+        await self.ask(calls.CHECKPOINT, calls.request(calls.Checkpoint(str(path))), None)
+
+    async def write(self, changes: list[tuple[str, str, bytes, Any]], ack: Ack) -> None:
+        """Send one WRITE call and wait for its acknowledgement."""
+        check_ack(ack)
+        await self.ask(calls.WRITE, calls.request(calls.Write(changes, ack)), None)
+
+    async def ask(self, method: str, body: bytes, kind: Any, *, timeout_s: float | None = None) -> Any:
+        """One call; its answer decoded as `kind` (None: there is none)."""
+        try:
+            answer = await self._channel.call(method, body, timeout_s or self._timeout_s)
+        except CallFailed as error:
+            raise raised_here(error) from None
+        return None if kind is None else calls.decode(answer, kind)
+
+    async def messages(self, method: str, body: bytes) -> AsyncGenerator[bytes, None]:
+        """The messages of one stream."""
+        stream = cast("AsyncGenerator[bytes, None]", self._channel.stream(method, body))
+        try:
+            async with aclosing(stream) as messages:
+                async for message in messages:
+                    yield message
+        except CallFailed as error:
+            raise raised_here(error) from None
+
+    async def records(self, method: str, body: bytes) -> AsyncGenerator[bytes, None]:
+        """The records of one stream that has an end."""
+        gathered = calls.Records(_RECORD_BYTES_MAX)
+        async with aclosing(self.messages(method, body)) as messages:
+            async for message in messages:
+                for record in gathered.feed(message):
+                    yield record
+        if not gathered.whole:
+            raise MalformedMessage(f"the stream of {method!r} ended inside a record")
+
+
+class RemoteBatch:
+    """What `async with database.batch() as b` gives."""
+
+    def __init__(self, database: RemoteDatabase) -> None:
+        self.changes: list[tuple[str, str, bytes, Any]] = []
+        self._database = database
+
+    def put(self, table: str, key: Key, value: Any) -> None:
+        self._add(calls.PUT, table, key, value)
+
+    def delete(self, table: str, key: Key) -> None:
+        self._add(calls.DELETE, table, key, None)
+
+    def add(self, table: str, key: Key, amount: int = 1) -> None:
+        self._add(calls.ADD, table, key, amount)
+
+    def insert(self, table: str, key: Key, element: Any) -> None:
+        self._add(calls.INSERT, table, key, element)
+
+    def remove(self, table: str, key: Key, element: Any) -> None:
+        """Removes what was inserted before this batch; an insertion of the batch itself stays."""
+        self._add(calls.REMOVE, table, key, element)
+
+    def _add(self, op: str, table: str, key: Key, value: Any) -> None:
+        self.changes.append(self._database.table(table).change(op, key, value))
+
+
+class RemoteTable:
+    """One table of a remote node; `mycelium.database.table.Table` says what each method does and raises."""
+
+    def __init__(self, database: RemoteDatabase, spec: TableSpec) -> None:
+        self.spec = spec
+        self._database = database
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def merge(self) -> MergeType:
+        return self.spec.merge
+
+    async def get(self, key: Key) -> Any:
+        """The value; None when there is none. A counter is an int, a set or append table's value a list."""
+        body = calls.request(calls.Get(self.name, key_bytes(key)))
+        got: calls.Got = await self._database.ask(calls.GET, body, calls.Got)
+        if got.large:
+            async for record in self._database.records(calls.FETCH, body):
+                got = calls.decode(record, calls.Got)
+        return got.value
+
+    async def put(self, key: Key, value: Any, *, ack: Ack = "durable") -> None:
+        """Set the key (lww, own), or add one more fact to it (append)."""
+        await self._write(calls.PUT, key, value, ack)
+
+    async def delete(self, key: Key, *, ack: Ack = "durable") -> None:
+        """Remove the key of an lww or own table."""
+        await self._write(calls.DELETE, key, None, ack)
+
+    async def add(self, key: Key, amount: int = 1, *, ack: Ack = "durable") -> None:
+        """Add to a counter; `amount` may be negative."""
+        await self._write(calls.ADD, key, amount, ack)
+
+    async def insert(self, key: Key, element: Any, *, ack: Ack = "durable") -> None:
+        """Put an element into the set at `key`."""
+        await self._write(calls.INSERT, key, element, ack)
+
+    async def remove(self, key: Key, element: Any, *, ack: Ack = "durable") -> None:
+        """Take an element out of the set at `key`: the insertions seen by the node, not those yet to arrive."""
+        await self._write(calls.REMOVE, key, element, ack)
+
+    async def count(self) -> int:
+        """The number of keys. The node reads them all."""
+        answer: int = await self._database.ask(calls.COUNT, calls.request(calls.Count(self.name)), int)
+        return answer
+
+    async def scan(
+        self,
+        prefix: Key | None = None,
+        start: Key | None = None,
+        end: Key | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> AsyncGenerator[Row, None]:
+        """Rows in key order with start <= key < end."""
+        asked = calls.Scan(self.name, _bound(prefix), _bound(start), _bound(end), limit, reverse)
+        async with aclosing(self._database.records(calls.SCAN, calls.request(asked))) as records:
+            async for record in records:
+                row = calls.decode(record, calls.Row)
+                yield Row(key_of(row.key), row.value, row.account, row.hlc)
+
+    def watch(self, prefix: Key | None = None, after: int | None = None) -> RemoteWatch:
+        """Changes as they become durable at the node, from now or after a cursor, whoever wrote them."""
+        return RemoteWatch(self._database, calls.Watch(self.name, _bound(prefix), after))
+
+    def change(self, op: str, key: Key, value: Any) -> tuple[str, str, bytes, Any]:
+        """One operation, checked here as the node checks it, so that a mistake costs no call."""
+        if op == calls.ADD:
+            amount_bytes(value)
+        elif op != calls.DELETE:
+            value_bytes(value)
+        return op, self.name, key_bytes(key), value
+
+    async def _write(self, op: str, key: Key, value: Any, ack: Ack) -> None:
+        await self._database.write([self.change(op, key, value)], ack)
+
+
+class RemoteWatch:
+    """An async iterator of changes. It begins with the first `anext`, or with `await watch.start()`.
+
+    Cancelling an `anext` (a timeout around it) loses nothing: the next one goes on. Raises WatchBroken when the
+    connection is lost; its `cursor`, and this object's, resume after the last change.
+    """
+
+    def __init__(self, database: RemoteDatabase, asked: calls.Watch) -> None:
+        self.cursor = asked.after
+        self._messages = database.messages(calls.WATCH, calls.request(asked))
+        self._gathered = calls.Records(_RECORD_BYTES_MAX)
+        self._ready: deque[bytes] = deque()
+        self._pending: asyncio.Future[bytes] | None = None
+        self._started = False
+
+    async def start(self) -> int:
+        """Wait until the node follows its changes for us; the cursor from which it does."""
+        if not self._started:
+            self.cursor = calls.decode(await self._next(), calls.Started).cursor
+            self._started = True
+        assert self.cursor is not None
+        return self.cursor
+
+    def __aiter__(self) -> RemoteWatch:
+        return self
+
+    async def __anext__(self) -> Change:
+        await self.start()
+        found = calls.decode(await self._next(), calls.Change)
+        self.cursor = found.cursor
+        return Change(
+            found.cursor, found.table, key_of(found.key), found.op, found.value, found.account, found.hlc
+        )
+
+    async def aclose(self) -> None:
+        """Tell the node to stop."""
+        if self._pending is not None:
+            self._pending.cancel()
+            await asyncio.gather(self._pending, return_exceptions=True)
+        await self._messages.aclose()
+
+    async def _next(self) -> bytes:
+        while not self._ready:
+            # A task of its own, because cancelling a generator's anext would end the generator.
+            if self._pending is None:
+                self._pending = asyncio.ensure_future(anext(self._messages))
+                self._pending.add_done_callback(_retrieve)
+            try:
+                message = await asyncio.shield(self._pending)
+            except LinkClosed as error:
+                raise self._broken(f"the watch lost its connection: {error}") from None
+            except StopAsyncIteration:
+                raise self._broken("the node ended the watch") from None
+            self._pending = None
+            self._ready.extend(self._gathered.feed(message))
+        return self._ready.popleft()
+
+    def _broken(self, text: str) -> WatchBroken:
+        where = "" if self.cursor is None else f"; resume with after={self.cursor}"
+        return WatchBroken(text + where, self.cursor)
+
+
+def _retrieve(future: asyncio.Future[bytes]) -> None:
+    """Note the error of a watch that nobody reads any more, so that it is not reported as lost."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _bound(key: Key | None) -> bytes | None:
+    return key.encode() if isinstance(key, str) else key

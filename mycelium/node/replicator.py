@@ -1,0 +1,238 @@
+"""Replication between this node and its peers: push, ping with vectors, sync, acknowledgements.
+
+Joins `database` (engine, sync machine, acks) with `peer` (links). It sends and receives messages; it opens no socket,
+reads no file, and takes its time from the loop's caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+from mycelium._core import codec, fanout
+from mycelium.config import GOSSIP_BYTES, SILENCE_MS, SYNC_SERVES_MAX
+from mycelium.database.database import Database
+from mycelium.database.engine import Applied
+from mycelium.database.sync import SyncMachine
+from mycelium.database.vector import Origin, vector_from_wire
+from mycelium.errors import LinkClosed, MalformedMessage, Silence, StoreError
+from mycelium.metagraph.membership import Source
+from mycelium.node.ratelimit import Quiet
+from mycelium.peer.hub import Hub
+from mycelium.peer.link import Link
+from mycelium.protocol.messages import (
+    MessageType,
+    OriginVersion,
+    Ping,
+    SpaceDigest,
+    SyncRequest,
+    SyncResponse,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Replicator:
+    """One node's share in the replication of its spaces."""
+
+    def __init__(self, database: Database, hub: Hub, source: Source, now_ms: Callable[[], int]) -> None:
+        self._database = database
+        self._engine = database.engine
+        self._hub = hub
+        self._source = source
+        self._now_ms = now_ms
+        self._ping_sequence = 0
+        self._links: dict[int, Link] = {}
+        self._serving: dict[int, asyncio.Task[None]] = {}
+        self._serves = asyncio.Semaphore(SYNC_SERVES_MAX)
+        self._unpushed: deque[Applied] = deque()
+        self._unacked: dict[str, set[Origin]] = {}
+        self._quiet = Quiet(log, interval_s=10)
+        self.sync = SyncMachine(self._engine, self._may_read, database.spaces)
+        self._engine.on_applied.append(self._applied)
+        database.committer.on_durable.append(self._durable)
+
+    # --- links ------------------------------------------------------------------------------------------
+
+    def link_opened(self, link: Link) -> None:
+        """A member's session is up: compare vectors at once."""
+        self._links[link.id] = link
+        self.sync.peer_up(link.id, self._now_ms())
+        self._ping(link)
+
+    def link_closed(self, link: Link) -> None:
+        del self._links[link.id]
+        self.sync.peer_down(link.id)
+        serving = self._serving.pop(link.id, None)
+        if serving is not None:
+            serving.cancel()
+
+    def members(self) -> list[Link]:
+        """The sessions with members, by the order they opened in."""
+        return list(self._links.values())
+
+    def _may_read(self, peer: int, space: str) -> bool:
+        del space
+        link = self._links.get(peer)
+        return link is not None and self._source.epoch().may_read(link.account)
+
+    # --- messages ---------------------------------------------------------------------------------------
+
+    def message(self, link: Link, message: codec.Message) -> None:
+        """Handle one message of a member. A ProtocolError closes that link."""
+        kind = message.type
+        if kind == MessageType.GOSSIP:
+            self._gossip(message.payload)
+        elif kind == MessageType.PING:
+            self._ping_received(link, Ping.decode(message.payload))
+        elif kind == MessageType.PONG:
+            self._pong_received(link, Ping.decode(message.payload))
+        elif kind == MessageType.DB_SYNC_REQ:
+            self.sync.request(link.id, SyncRequest.decode(message.payload), self._now_ms())
+            if link.id not in self._serving:
+                self._serving[link.id] = asyncio.create_task(self._serve(link), name=f"serve-{link.id}")
+        elif kind == MessageType.DB_SYNC_RESP:
+            self._sync_response(link, SyncResponse.decode(message.payload))
+        elif kind == MessageType.SYNC:
+            self._acknowledged(link, SyncResponse.decode(message.payload))
+        else:
+            raise MalformedMessage(f"a message of type {kind} has no place in this session")
+
+    def _gossip(self, payload: bytes) -> None:
+        now_ms = self._now_ms()
+        try:
+            for raw, signature in codec.decode_gossip(payload):
+                self._engine.receive(raw, signature, now_ms)
+        except StoreError as error:
+            # Not the peer's fault. What is dropped here is missing in the vector and will be asked for.
+            self._quiet.error("cannot store what peers send: %s", error)
+
+    def _sync_response(self, link: Link, response: SyncResponse) -> None:
+        try:
+            request = self.sync.response(link.id, response, self._now_ms())
+        except StoreError as error:
+            self._quiet.error("cannot store what peers send: %s", error)
+            return
+        if request is not None:
+            link.post(MessageType.DB_SYNC_REQ, request.encode(), fanout.CONTROL)
+
+    def _acknowledged(self, link: Link, response: SyncResponse) -> None:
+        own = self._engine.origin
+        for origin, held in vector_from_wire(response.vector or ()).items():
+            if origin == own:
+                head = min(held.head, self._engine.own_head(response.space))
+                self._database.acks.record(response.space, link.account, head)
+
+    # --- ping -------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Once every PING_INTERVAL_MS: ping everyone, close the silent, retry what was held."""
+        now_ns = time.monotonic_ns()
+        for link in self.members():
+            if now_ns - link.last_received_ns > SILENCE_MS * 1_000_000:
+                link.close(Silence(f"nothing heard for {SILENCE_MS // 1000} s"))
+            else:
+                self._ping(link)
+        try:
+            self._engine.release(self._now_ms())
+        except StoreError as error:
+            self._quiet.error("cannot store what was held: %s", error)
+
+    def _ping(self, link: Link) -> None:
+        self._ping_sequence += 1
+        digests = [
+            SpaceDigest(space, self._engine.vector_digest(space))
+            for space in self._database.spaces
+            if self._may_read(link.id, space)
+        ]
+        ping = Ping(self._ping_sequence, time.monotonic_ns(), digests)
+        link.post(MessageType.PING, ping.encode(), fanout.CONTROL)
+
+    def _ping_received(self, link: Link, ping: Ping) -> None:
+        link.post(MessageType.PONG, Ping(ping.sequence, ping.sent, []).encode(), fanout.CONTROL)
+        for digest in ping.vectors:
+            request = self.sync.digest_seen(link.id, digest.space, digest.digest, self._now_ms())
+            if request is not None:
+                link.post(MessageType.DB_SYNC_REQ, request.encode(), fanout.CONTROL)
+
+    @staticmethod
+    def _pong_received(link: Link, pong: Ping) -> None:
+        rtt_ns = time.monotonic_ns() - pong.sent
+        if 0 <= rtt_ns < SILENCE_MS * 1_000_000:
+            link.rtt_ms = rtt_ns / 1e6
+
+    # --- what was applied -------------------------------------------------------------------------------
+
+    def _applied(self, applied: Applied) -> None:
+        if applied.own:
+            self._unpushed.append(applied)
+        else:
+            batch = applied.batch
+            self._unacked.setdefault(batch.space, set()).add(Origin(batch.account, batch.generation))
+
+    def _durable(self, index: int) -> None:
+        # Pushed only now: a batch that a crash could still undo would leave its numbers signed twice.
+        ready = []
+        while self._unpushed and self._unpushed[0].feed_index <= index:
+            ready.append(self._unpushed.popleft())
+        if ready:
+            self._push(ready)
+        self._acknowledge()
+
+    def _push(self, ready: list[Applied]) -> None:
+        links = [link for link in self.members() if self._may_read(link.id, ready[0].batch.space)]
+        if not links:
+            return
+        group: list[tuple[bytes, bytes]] = []
+        size = 0
+        for applied in ready:
+            if group and size + len(applied.batch.raw) > GOSSIP_BYTES:
+                self._publish(group, links)
+                group, size = [], 0
+            group.append((applied.batch.raw, applied.signature))
+            size += len(applied.batch.raw)
+        self._publish(group, links)
+
+    def _publish(self, group: list[tuple[bytes, bytes]], links: list[Link]) -> None:
+        self._hub.post(MessageType.GOSSIP, codec.encode_gossip(group), fanout.PUSH, links)
+
+    def _acknowledge(self) -> None:
+        """Tell each connected origin how much of its log is durable here."""
+        unacked, self._unacked = self._unacked, {}
+        for space, origins in unacked.items():
+            vector = self._engine.vector(space)
+            for origin in origins:
+                link = self._hub.link_of(origin.account)
+                if link is not None and origin in vector:
+                    held = vector[origin]
+                    wire = [OriginVersion(origin.account, origin.generation, held.head, [])]
+                    ack = SyncResponse(0, space, [], False, True, wire)
+                    link.post(MessageType.SYNC, ack.encode(), fanout.CONTROL)
+
+    # --- serving ----------------------------------------------------------------------------------------
+
+    async def _serve(self, link: Link) -> None:
+        """Give a peer that is catching up as much as its queue takes, until it has what it asked for."""
+        try:
+            async with self._serves:
+                while True:
+                    await link.drained(fanout.REPAIR)
+                    response = self.sync.pump(link.id)
+                    if response is None:
+                        return
+                    link.post(MessageType.DB_SYNC_RESP, response.encode(), fanout.REPAIR)
+        except LinkClosed:
+            return
+        except StoreError as error:
+            self._quiet.error("cannot read what a peer asked for: %s", error)
+        finally:
+            if self._serving.get(link.id) is asyncio.current_task():
+                del self._serving[link.id]
+
+    def close(self) -> None:
+        """Stop serving. Links are the hub's to close."""
+        for task in self._serving.values():
+            task.cancel()

@@ -1,0 +1,256 @@
+"""The API that programs use a node through: handlers for `peer.call.CallServer` over a Database.
+
+Who may call is decided here and nowhere else: the node's own account, and the accounts that its settings list as
+clients. A member of the network that is neither is refused, so that nobody writes through a node that is not theirs.
+Owns no socket; the errors it raises reach the caller by the name of their class (`remote` raises them again).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from mycelium.config import CALL_BYTES_MAX
+from mycelium.database.database import Database
+from mycelium.database.watch import Change, cursor_at
+from mycelium.errors import StoreError, Unauthorised, UsageError
+from mycelium.identity import account as accounts
+from mycelium.node import calls
+
+_WATCH_BUFFER_BYTES: Final = 4 * calls.STREAM_CHUNK_BYTES
+"""Changes encoded ahead of a watcher that is slower than the feed."""
+
+
+class Caller(Protocol):
+    """What is asked of a link: whose it is."""
+
+    @property
+    def account(self) -> bytes: ...
+
+
+Handler = Callable[[Any, bytes], Awaitable[bytes]]
+Stream = Callable[[Any, bytes], AsyncIterator[bytes]]
+
+
+class Service:
+    """`handlers` and `streams` are what a CallServer takes: method name -> function(link, body)."""
+
+    def __init__(
+        self,
+        database: Database,
+        status: Callable[[], Mapping[str, Any]],
+        clients: frozenset[bytes] = frozenset(),
+    ) -> None:
+        self._database = database
+        self._status = status
+        self._allowed = clients | {database.account}
+        self.handlers: dict[str, Handler] = {
+            calls.GET: self._guarded(self._get),
+            calls.WRITE: self._guarded(self._write),
+            calls.COUNT: self._guarded(self._count),
+            calls.TABLES: self._guarded(self._tables),
+            calls.STATUS: self._guarded(self._node_status),
+            calls.DIGESTS: self._guarded(self._digests),
+            calls.CHECKPOINT: self._checkpoint,
+        }
+        self.streams: dict[str, Stream] = {
+            calls.FETCH: self._guarded_stream(self._fetch),
+            calls.SCAN: self._guarded_stream(self._scan),
+            calls.WATCH: self._guarded_stream(self._watch),
+        }
+
+    def may_call(self, account: bytes) -> bool:
+        """Whether this account may use the API."""
+        return account in self._allowed
+
+    def _guarded(self, handler: Callable[[bytes], Awaitable[bytes]]) -> Handler:
+        async def guarded(link: Caller, body: bytes) -> bytes:
+            self._require(link)
+            return await handler(body)
+
+        return guarded
+
+    def _guarded_stream(self, stream: Callable[[bytes], AsyncGenerator[bytes, None]]) -> Stream:
+        async def guarded(link: Caller, body: bytes) -> AsyncIterator[bytes]:
+            self._require(link)
+            # Closed here and now, and not by the garbage collector, when the caller wants no more of it.
+            async with aclosing(stream(body)) as messages:
+                async for message in messages:
+                    yield message
+
+        return guarded
+
+    def _require(self, link: Caller) -> None:
+        if link.account not in self._allowed:
+            own, other = accounts.format(self._database.account), accounts.format(link.account)
+            raise Unauthorised(
+                f"{other} may not use the node of {own}: add it to [auth] clients of that node"
+            )
+
+    async def _get(self, body: bytes) -> bytes:
+        asked = calls.decode(body, calls.Get)
+        value = await self._database.table(asked.table).get(asked.key)
+        answer = calls.encode(calls.Got(calls.wire_value(value)))
+        if len(answer) > CALL_BYTES_MAX:
+            return calls.encode(calls.Got(None, large=True))
+        return answer
+
+    async def _fetch(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        asked = calls.decode(body, calls.Get)
+        value = await self._database.table(asked.table).get(asked.key)
+        for message in calls.cut(calls.record(calls.Got(calls.wire_value(value)))):
+            yield message
+
+    async def _write(self, body: bytes) -> bytes:
+        asked = calls.decode(body, calls.Write)
+        for op, *_ in asked.changes:
+            if op not in calls.OPS:
+                raise UsageError(f"there is no operation {op!r}; there are {', '.join(calls.OPS)}")
+        if len(asked.changes) == 1:
+            # Single writes of many programs are gathered into one signed batch; an explicit batch is one already.
+            await self._write_one(*asked.changes[0], asked.ack)
+            return b""
+        async with self._database.batch(ack=asked.ack) as batch:
+            for op, table, key, value in asked.changes:
+                if op == calls.DELETE:
+                    batch.delete(table, key)
+                else:
+                    getattr(batch, op)(table, key, value)
+        return b""
+
+    async def _write_one(self, op: str, name: str, key: bytes, value: Any, ack: str | int) -> None:
+        table = self._database.table(name)
+        if op == calls.DELETE:
+            await table.delete(key, ack=ack)
+        else:
+            await getattr(table, op)(key, value, ack=ack)
+
+    async def _count(self, body: bytes) -> bytes:
+        return calls.encode(await self._database.table(calls.decode(body, calls.Count).table).count())
+
+    async def _tables(self, body: bytes) -> bytes:
+        del body
+        specs = self._database.tables.values()
+        return calls.encode(
+            [calls.TableInfo(spec.name, spec.space, spec.merge.name.lower()) for spec in specs]
+        )
+
+    async def _node_status(self, body: bytes) -> bytes:
+        del body
+        return calls.encode(dict(self._status()))
+
+    async def _digests(self, body: bytes) -> bytes:
+        del body
+        spaces = {}
+        for space in self._database.spaces:
+            digest, rows = await self._database.state_digest(space)
+            spaces[space] = {"digest": digest, "rows": rows}
+        return calls.encode(spaces)
+
+    async def _checkpoint(self, link: Caller, body: bytes) -> bytes:
+        # It writes where the node may write: for the operator, who holds the hotkey, and not for every client.
+        if link.account != self._database.account:
+            raise Unauthorised("only the node's own account may make a backup")
+        path = Path(calls.decode(body, calls.Checkpoint).path)
+        if not path.is_absolute():
+            raise UsageError(f"{path} is not an absolute path")
+        if path.exists():  # noqa: ASYNC240 - one stat
+            raise StoreError(f"{path} exists; a backup is written to a new directory")
+        await self._database.checkpoint(path)
+        return b""
+
+    async def _scan(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        asked = calls.decode(body, calls.Scan)
+        rows = self._database.table(asked.table).scan(
+            asked.prefix, asked.start, asked.end, asked.limit, asked.reverse
+        )
+        buffer = bytearray()
+        async for row in rows:
+            buffer += calls.record(
+                calls.Row(_key(row.key), calls.wire_value(row.value), row.account, row.hlc)
+            )
+            if len(buffer) >= calls.STREAM_CHUNK_BYTES:
+                for message in calls.cut(buffer):
+                    yield message
+                buffer.clear()
+        for message in calls.cut(buffer):
+            yield message
+
+    async def _watch(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        asked = calls.decode(body, calls.Watch)
+        table = self._database.table(asked.table)
+        after = cursor_at(self._database.committer.durable) if asked.after is None else asked.after
+        yield calls.record(calls.Started(after))
+        async with _Pump(table.watch(asked.prefix, after)) as pump:
+            async for records in pump:
+                for message in calls.cut(records):
+                    yield message
+
+
+class _Pump:
+    """Encodes the changes that are there now into one run of records; sends one change alone at once.
+
+    A change a message would cost a call each; waiting for more would cost latency. So a task reads ahead, up to
+    _WATCH_BUFFER_BYTES, and whatever it gathered while the last message was on its way goes next.
+    """
+
+    def __init__(self, changes: AsyncIterator[Change]) -> None:
+        self._changes = changes
+        self._buffer = bytearray()
+        self._filled = asyncio.Event()
+        self._drained = asyncio.Event()
+
+    async def __aenter__(self) -> _Pump:
+        self._task = asyncio.ensure_future(self._read())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._take()
+
+    async def _take(self) -> AsyncIterator[bytes]:
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            records = bytes(self._buffer)
+            self._buffer.clear()
+            self._drained.set()
+            if records:
+                yield records
+            if self._task.done() and not self._buffer:
+                await self._task
+                return
+
+    async def _read(self) -> None:
+        try:
+            async for change in self._changes:
+                self._buffer += calls.record(
+                    calls.Change(
+                        change.cursor,
+                        change.table,
+                        _key(change.key),
+                        change.op,
+                        calls.wire_value(change.value),
+                        change.account,
+                        change.hlc,
+                    )
+                )
+                self._filled.set()
+                if len(self._buffer) >= _WATCH_BUFFER_BYTES:
+                    self._drained.clear()
+                    await self._drained.wait()
+        finally:
+            self._filled.set()
+
+
+def _key(key: str | bytes) -> bytes:
+    return key.encode() if isinstance(key, str) else key
+
+
+__all__ = ["Handler", "Service", "Stream"]

@@ -1,0 +1,262 @@
+"""The settings of one node, from its `node.toml`. Reads the file and names every mistake; opens nothing else.
+
+```toml
+[node]
+data_dir = "data"                  # relative paths start at this file's directory
+listen = "127.0.0.1:9090"          # "[::1]:9090" for IPv6; port 0 takes a free one
+
+[identity]                         # one of: wallet + hotkey, key_file, seed_env
+wallet = "default"
+hotkey = "default"
+wallet_path = "~/.bittensor/wallets"
+
+[network]
+netuid = 1
+genesis = "0x2f05..."              # the chain's genesis hash, 32 bytes
+
+[membership]
+file = "members.toml"
+
+[tables.scores]
+merge = "lww"                      # lww, counter, set, append, own
+space = "main"
+
+[auth]
+mode = "session"                   # or "signed": every message carries its signature
+clients = []                       # SS58 accounts of programs that may use this node's API
+```
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from mycelium import config
+from mycelium.errors import ConfigError
+from mycelium.identity import account as accounts
+from mycelium.identity import wallet as wallets
+from mycelium.identity.keys import Keypair
+from mycelium.tomlfile import Section, TomlFile
+
+MERGES: Final = ("lww", "counter", "set", "append", "own")
+AUTH_MODES: Final = ("session", "signed")
+DEFAULT_LISTEN: Final = "127.0.0.1:9090"
+DEFAULT_SPACE: Final = "main"
+
+_NAME: Final = re.compile(rf"[a-z0-9_.-]{{1,{config.NAME_BYTES_MAX}}}")
+_NAME_SAID: Final = f"up to {config.NAME_BYTES_MAX} of a-z 0-9 _ . -"
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
+_ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """Where the hotkey is: a wallet's `hotkey`, a `key_file`, or the variable `seed_env`; exactly one."""
+
+    wallet: str = ""
+    hotkey: str = ""
+    wallet_path: Path | None = None
+    key_file: Path | None = None
+    seed_env: str = ""
+
+    def keypair(self) -> Keypair:
+        """Load the hotkey. Raises KeyFileError, with the remedy."""
+        if self.key_file is not None:
+            return wallets.load_file(self.key_file)
+        if self.seed_env:
+            return wallets.from_env(self.seed_env)
+        return wallets.load(self.wallet, self.hotkey, self.wallet_path or wallets.WALLETS)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSettings:
+    """One declared table. `merge` is part of its identity: see schemas/wire.fbs."""
+
+    name: str
+    space: str
+    merge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of a node, checked. Paths are absolute."""
+
+    path: Path
+    data_dir: Path
+    host: str
+    port: int
+    identity: IdentitySettings
+    netuid: int
+    genesis: bytes
+    members_file: Path
+    tables: Mapping[str, TableSettings]
+    auth_mode: str = "session"
+    clients: frozenset[bytes] = field(default_factory=frozenset)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Settings:
+        """Read `path`. Raises ConfigError that names every mistake with its line and remedy."""
+        path = Path(path).expanduser().absolute()
+        file = TomlFile(path, "configuration file")
+        base = path.parent
+        node = file.root.section("node", "a [node] section with data_dir")
+        data_dir = _path(base, node.text("data_dir", 'a directory, data_dir = "data"'))
+        listen = node.text("listen", 'HOST:PORT, like "127.0.0.1:9090"', DEFAULT_LISTEN)
+        host, port = node.parsed(
+            "listen", listen, parse_listen, 'write HOST:PORT, like "127.0.0.1:9090"', ("", 0)
+        )
+        node.finish()
+        identity = _identity(
+            base, file.root.section("identity", "an [identity] section with wallet and hotkey")
+        )
+        network = file.root.section("network", "a [network] section with netuid and genesis")
+        netuid = network.integer("netuid", 0, 65_535)
+        text = network.text("genesis", "the chain's genesis hash, 0x and 64 hex digits")
+        genesis = bytes(32)
+        if text:
+            genesis = network.parsed("genesis", text, parse_genesis, "write 0x and 64 hex digits", genesis)
+        network.finish()
+        membership = file.root.section("membership", "a [membership] section with file")
+        members_file = _path(base, membership.text("file", 'the members file, file = "members.toml"'))
+        membership.finish()
+        tables = _tables(file.root.section("tables", "at least one [tables.NAME] section"))
+        auth = file.root.section("auth", "an [auth] section", required=False)
+        auth_mode = auth.choice("mode", AUTH_MODES, AUTH_MODES[0])
+        clients = frozenset(
+            auth.parsed(
+                "clients", client, accounts.parse, "write the SS58 address of the program's hotkey", b""
+            )
+            for client in auth.strings("clients", "SS58 accounts")
+        )
+        auth.finish()
+        file.root.finish()
+        file.check()
+        return cls(
+            path=path,
+            data_dir=data_dir,
+            host=host,
+            port=port,
+            identity=identity,
+            netuid=netuid,
+            genesis=genesis,
+            members_file=members_file,
+            tables=MappingProxyType(tables),
+            auth_mode=auth_mode,
+            clients=clients,
+        )
+
+    @property
+    def url(self) -> str:
+        """The WebSocket address of `listen`, as a program on this machine dials it."""
+        return listen_url(self.host, self.port)
+
+    def keypair(self) -> Keypair:
+        """Load the hotkey. Raises KeyFileError, with the remedy."""
+        return self.identity.keypair()
+
+
+def listen_url(host: str, port: int) -> str:
+    """Return the WebSocket address to dial for a listen address; a wildcard becomes the loopback address."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Split HOST:PORT or [IPV6]:PORT. Raises ValueError."""
+    host, colon, port_text = text.rpartition(":")
+    if not colon or not host:
+        raise ValueError("has no host or no port")
+    if not port_text.isascii() or not port_text.isdigit() or int(port_text) > 65_535:
+        raise ValueError("the port is not a number from 0 to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        host = str(ipaddress.IPv6Address(host[1:-1]))
+    elif ":" in host:
+        raise ValueError("an IPv6 address is written in [brackets]")
+    elif not _HOST.fullmatch(host):
+        raise ValueError("the host is neither a name nor an address")
+    return host, int(port_text)
+
+
+def parse_genesis(text: str) -> bytes:
+    """Parse a 32-byte hash from hex, with or without 0x. Raises ValueError."""
+    digits = text.removeprefix("0x")
+    if len(digits) != 64 or not re.fullmatch(r"[0-9a-fA-F]{64}", digits):
+        raise ValueError(f"not 64 hex digits but {len(digits)} characters")
+    return bytes.fromhex(digits)
+
+
+def _path(base: Path, text: str) -> Path:
+    path = base / Path(text).expanduser()
+    return path.resolve() if ".." in path.parts else path
+
+
+def _identity(base: Path, section: Section) -> IdentitySettings:
+    wallet = section.text("wallet", "the wallet's name", None)
+    hotkey = section.text("hotkey", "the hotkey's name", None)
+    wallet_path = section.text("wallet_path", "the directory of the wallets", None)
+    key_file = section.text("key_file", "the path of a hotkey file", None)
+    seed_env = section.text("seed_env", "the name of an environment variable", None)
+    section.finish()
+    given = [
+        name
+        for name, value in (("wallet", wallet or hotkey), ("key_file", key_file), ("seed_env", seed_env))
+        if value
+    ]
+    if len(given) != 1:
+        what = "names no hotkey" if not given else f"names more than one hotkey ({', '.join(given)})"
+        remedy = 'write wallet = "..." and hotkey = "...", or key_file = "...", or seed_env = "..."'
+        section.file.mistake(section.where, f"[identity] {what}", remedy)
+    elif given == ["wallet"] and not (wallet and hotkey):
+        absent = "hotkey" if wallet else "wallet"
+        section.mistake(absent, "is missing", "wallet and hotkey are both needed")
+    elif wallet_path and given != ["wallet"]:
+        section.mistake("wallet_path", f"has no meaning beside {given[0]}", "remove it")
+    # The variable's value is the secret; a seed written here by accident must not be printed back.
+    if seed_env and not _ENV.fullmatch(seed_env):
+        section.mistake("seed_env", "is not the name of a variable", "name the variable that holds the seed")
+    return IdentitySettings(
+        wallet=wallet,
+        hotkey=hotkey,
+        wallet_path=_path(base, wallet_path) if wallet_path else None,
+        key_file=_path(base, key_file) if key_file else None,
+        seed_env=seed_env,
+    )
+
+
+def _tables(section: Section) -> dict[str, TableSettings]:
+    tables: dict[str, TableSettings] = {}
+    for name, table in section.subsections():
+        if not _NAME.fullmatch(name):
+            section.mistake(name, "is no table name", f"use {_NAME_SAID}")
+        merge = table.choice("merge", MERGES)
+        space = table.text("space", "the name of a space", DEFAULT_SPACE)
+        if not _NAME.fullmatch(space):
+            table.mistake("space", f"is {space!r}", f"use {_NAME_SAID}")
+        table.finish()
+        tables[name] = TableSettings(name, space, merge)
+    if not tables:
+        section.file.mistake(("tables",), "no table is declared", 'add [tables.NAME] with merge = "lww"')
+    elif len(tables) > config.TABLES_PER_BATCH_MAX:
+        section.mistake(
+            "", f"declares {len(tables)} tables", f"declare at most {config.TABLES_PER_BATCH_MAX}"
+        )
+    return tables
+
+
+__all__ = [
+    "AUTH_MODES",
+    "MERGES",
+    "ConfigError",
+    "IdentitySettings",
+    "Settings",
+    "TableSettings",
+    "listen_url",
+    "parse_genesis",
+    "parse_listen",
+]

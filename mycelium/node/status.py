@@ -1,0 +1,78 @@
+"""What a node says of itself: one JSON-like object, cheap enough for every second."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mycelium._version import __version__
+from mycelium.config import PROTOCOL_VERSION
+from mycelium.identity.account import format as format_account
+
+if TYPE_CHECKING:
+    from mycelium.node.node import Node
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; 0 where /proc does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
+
+
+def node_status(node: Node) -> dict[str, Any]:
+    """The whole status. Times in seconds, sizes in bytes, accounts as SS58."""
+    metrics = node.metrics
+    database = node.database
+    now_ms = node.now_ms()
+    return {
+        "account": format_account(node.account),
+        "version": __version__,
+        "protocol": PROTOCOL_VERSION,
+        "url": node.url,
+        "pid": os.getpid(),
+        "uptime_s": round(time.monotonic() - node.started_s, 1),
+        "role": node.source.epoch().role(node.account),
+        "epoch": node.source.epoch().number,
+        "netuid": node.settings.netuid,
+        "peers": _peers(node),
+        "unreachable": {
+            format_account(account): str(error) for account, error in sorted(node.dialer.failures.items())
+        },
+        "clients": node.hub.clients(),
+        "sync": {
+            "fetching": node.replicator.sync.fetching,
+            "last_s": {
+                space: round((now_ms - at_ms) / 1000, 1)
+                for space, at_ms in node.replicator.sync.last_sync_ms.items()
+            },
+        },
+        "database": database.status(),
+        "rejects": dict(metrics.rejects),
+        "received_bytes": metrics.received_bytes,
+        "sent_bytes": metrics.sent_bytes,
+        "resident_bytes": resident_bytes(),
+        "cpu_s": round(time.process_time(), 2),
+    }
+
+
+def _peers(node: Node) -> list[dict[str, Any]]:
+    spaces = node.database.spaces
+    return [
+        {
+            "account": format_account(link.account),
+            "role": link.role,
+            "remote": link.remote,
+            "inbound": link.inbound,
+            "rtt_ms": None if link.rtt_ms is None else round(link.rtt_ms, 2),
+            "queued_bytes": node.hub.fanout.pending_bytes(link.id),
+            "dropped": node.hub.fanout.dropped(link.id),
+            "acknowledged": {space: node.database.acks.heads(space).get(link.account, 0) for space in spaces},
+        }
+        for link in node.replicator.members()
+    ]

@@ -1,0 +1,1 @@
+"""Handshake, session, links, server, dialler, calls: everything about one other node."""

@@ -1,0 +1,272 @@
+"""All links of a node: the registry, the queue they share, and one place where messages are dispatched.
+
+Decides which of two sessions with one account stays, and how many there may be. Must not know what messages
+mean: `on_message` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from mycelium._core import codec, fanout
+from mycelium.config import (
+    CLIENTS_MAX,
+    CONTROL_QUEUE_BYTES_MAX,
+    DUPLICATE_STALE_MS,
+    OUTBOUND_BYTES_MAX,
+    OUTBOUND_MESSAGES_MAX,
+    SESSIONS_MAX,
+)
+from mycelium.errors import MyceliumError, Overloaded, WrongPeer
+from mycelium.peer.closing import GOING_AWAY, TRY_LATER
+from mycelium.peer.envelope import AuthMode, Envelope
+from mycelium.peer.greeting import CONFIRMATION, Local
+from mycelium.peer.link import Link
+from mycelium.peer.observer import NullObserver, Observer
+from mycelium.peer.session import Session
+from mycelium.peer.wire import Wire
+
+log = logging.getLogger(__name__)
+
+CLIENT: Final = "client"
+NODE: Final = "node"
+"""The role of the node that a client dialled, as the client sees it."""
+UNPAIRED: Final = frozenset((CLIENT, NODE))
+"""Roles of which one account may have many sessions."""
+TICK_S: Final = 1.0
+
+OnMessage = Callable[[Link, codec.Message, int], None]
+OnOpen = Callable[[Link], None]
+OnClose = Callable[[Link, MyceliumError | None], None]
+
+
+class Hub:
+    """Registry of links. Everything happens on the loop that it was made on.
+
+    on_message(link, message, size_bytes): called for each message, in order; a ProtocolError closes that one
+    link with its reason, anything else is a bug here: logged, and that one link closed with 1011.
+    on_open(link) after it is registered; on_close(link, error) after it is not, error None for a goodbye.
+    """
+
+    def __init__(
+        self,
+        local: Local,
+        on_message: OnMessage,
+        *,
+        on_open: OnOpen | None = None,
+        on_close: OnClose | None = None,
+        observer: Observer | None = None,
+        auth_mode: AuthMode = "session",
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.local = local
+        self.observer: Observer = observer or NullObserver()
+        self.envelope = Envelope(local, auth_mode)
+        self.fanout = fanout.Fanout(OUTBOUND_BYTES_MAX, OUTBOUND_MESSAGES_MAX, CONTROL_QUEUE_BYTES_MAX)
+        self.clock_ns = clock_ns
+        self._on_message = on_message
+        self._on_open = on_open
+        self._on_close = on_close
+        self._check = self.envelope.check
+        self._message_in = self.observer.message_in
+        self._links: dict[int, Link] = {}
+        self._members: dict[bytes, Link] = {}
+        self._again: set[int] = set()
+        self._next_id = 0
+        self._woken = False
+        self._closing = False
+        self._ticker: asyncio.TimerHandle | None = None
+
+    # --- who is there -------------------------------------------------------------------------------------
+
+    def links(self) -> list[Link]:
+        """Every live link, clients too."""
+        return list(self._links.values())
+
+    def link_of(self, account: bytes) -> Link | None:
+        """The one session with a member."""
+        return self._members.get(account)
+
+    def clients(self) -> int:
+        """How many sessions are not one of a pair of members."""
+        return len(self._links) - len(self._members)
+
+    # --- sending ------------------------------------------------------------------------------------------
+
+    def publish(self, message: bytes, klass: int, links: Iterable[Link]) -> list[Link]:
+        """Queue one encoded message for many. Returns the links that did not take it (their queue is
+        full).
+        """
+        by_id = {link.id: link for link in links if not link.closed.done()}
+        refused = self.fanout.publish(message, klass, list(by_id))
+        self.wake()
+        if not refused:
+            return []
+        self.observer.dropped(klass, len(refused))
+        unserved = [by_id[peer] for peer in refused]
+        if klass == fanout.CONTROL:
+            for link in unserved:
+                link.close(Overloaded("control messages left unread"))
+        return unserved
+
+    def post(self, type: int, payload: bytes, klass: int, links: Sequence[Link]) -> list[Link]:
+        """Make a message of that MessageType and publish it; encoded once for all that can read the same
+        bytes.
+
+        Returns the links that did not take it.
+        """
+        if self.envelope.signed:  # a signature is bound to its session
+            return [link for link in links if not link.post(type, payload, klass)]
+        groups: dict[tuple[int, int], list[Link]] = {}
+        for link in links:
+            groups.setdefault((link.session.version, link.session.encoding), []).append(link)
+            self.observer.message_out(type)
+        refused: list[Link] = []
+        for group in groups.values():
+            message = self.envelope.wrap(group[0].session, type, payload)
+            refused += self.publish(message, klass, group)
+        return refused
+
+    def wake(self) -> None:
+        """Something is queued: write it before this turn of the loop is over, once per link."""
+        if not self._woken:
+            self._woken = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def resume(self, link: Link) -> None:
+        """A link's socket takes bytes again."""
+        self._again.add(link.id)
+        self.wake()
+
+    def _flush(self) -> None:
+        self._woken = False
+        again, self._again = self._again, set()
+        for peer in again.union(self.fanout.ready()):
+            link = self._links.get(peer)
+            if link is not None and link.flush():
+                self.resume(link)
+
+    # --- receiving ----------------------------------------------------------------------------------------
+
+    def deliver(self, link: Link, message: codec.Message, size: int) -> None:
+        """Judge one message of a link and hand it on."""
+        self._check(link.session, message)
+        self._message_in(message.type)
+        self._on_message(link, message, size)
+
+    # --- coming and going ---------------------------------------------------------------------------------
+
+    def admit(
+        self, wire: Wire, session: Session, *, inbound: bool, role: str, url: str = "", body: bytes = b""
+    ) -> Link | None:
+        """Make a link of a session, unless there is no room for it or a better one; then the wire is closed.
+
+        body: what the first frame held, if it was opened already.
+        """
+        if not self._has_place(wire, session, inbound, role):
+            return None
+        self._next_id += 1
+        link = Link(self, self._next_id, wire, session, inbound=inbound, role=role)
+        link.url = url
+        self._links[link.id] = link
+        if role not in UNPAIRED:
+            self._members[link.account] = link
+        self.fanout.add_peer(link.id)
+        wire.owner = link
+        session.tick(self.clock_ns())  # its clock starts here
+        if inbound:
+            wire.send(session.seal(CONFIRMATION))
+        self.observer.session_opened(inbound)
+        if self._ticker is None:
+            self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        if self._on_open is not None:
+            self._on_open(link)
+        if body and not link.closed.done():
+            link.body_received(body)
+        return link
+
+    def _has_place(self, wire: Wire, session: Session, inbound: bool, role: str) -> bool:
+        if self._closing:
+            wire.close(GOING_AWAY, "this node is shutting down")
+            return False
+        if role in UNPAIRED:
+            if self.clients() < CLIENTS_MAX:
+                return True
+            self._full(wire, "clients-full", f"{CLIENTS_MAX} clients are connected")
+            return False
+        if session.peer == self.local.account:
+            wire.fail(WrongPeer("this node reached itself"))
+            return False
+        present = self._members.get(session.peer)
+        if present is not None:
+            if self._keeps(present, inbound):
+                wire.close(text="duplicate: another session with this account is kept")
+                return False
+            present.close(text="duplicate: a newer session with this account is kept")
+        if len(self._members) >= SESSIONS_MAX:
+            self._full(wire, "sessions-full", f"{SESSIONS_MAX} members are connected")
+            return False
+        return True
+
+    def _full(self, wire: Wire, label: str, text: str) -> None:
+        self.observer.rejected(label)
+        wire.close(TRY_LATER, f"overloaded: {text}", Overloaded(text))
+
+    def _keeps(self, present: Link, inbound: bool) -> bool:
+        """Whether the present session stays when another of the same account, dialled by them if `inbound`,
+        comes.
+
+        Both sides of a simultaneous open see the same two connections and keep the one that the lower account
+        dialled. A second one in the same direction replaces the first: its dialler would not dial if it had
+        it.
+        """
+        if present.inbound == inbound:
+            return False
+        if self.clock_ns() - present.last_received_ns > DUPLICATE_STALE_MS * 1_000_000:
+            return False
+        ours_is_kept = self.local.account < present.account
+        return ours_is_kept != present.inbound
+
+    def forget(self, link: Link, error: MyceliumError | None) -> None:
+        """Called by a link, once, when it ended."""
+        del self._links[link.id]
+        if self._members.get(link.account) is link:
+            del self._members[link.account]
+        self._again.discard(link.id)
+        self.fanout.remove_peer(link.id)
+        self.observer.session_closed(link.inbound)
+        if self._on_close is not None:
+            try:
+                self._on_close(link, error)
+            except Exception:
+                log.exception("the close handler failed for %s", link.remote)
+
+    def _tick(self) -> None:
+        self._ticker = None
+        now_ns = self.clock_ns()
+        for link in self.links():
+            link.tick(now_ns)
+        if self._links and not self._closing:
+            self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    async def close(self, drain_s: float = 0.0, text: str = "shutting down") -> None:
+        """Admit nobody more, give what is queued up to `drain_s` seconds to leave, say goodbye, and end all
+        links.
+        """
+        self._closing = True
+        if self._ticker is not None:
+            self._ticker.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_s):
+                for link in self.links():
+                    await link.emptied()
+        goodbyes = [link.wire for link in self.links()]
+        for wire in goodbyes:
+            wire.close(GOING_AWAY, text)
+        for wire in goodbyes:
+            await wire.disconnected()

@@ -1,0 +1,225 @@
+"""The payloads of messages as named tuples, and the enums of the wire.
+
+Owns the names of fields; must not judge them: `decode` raises what codec raises (MalformedMessage,
+OversizedMessage), and `encode` the same for values that a peer would refuse. Field order is that of
+schemas/wire.fbs. Times are in ns since the Unix epoch, sizes in bytes. Batches and envelopes have their own
+types in _core.codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple, Self
+
+from mycelium._core import codec
+
+
+class MessageType(IntEnum):
+    """What the payload of a message is."""
+
+    HANDSHAKE = 0
+    HANDSHAKE_RESPONSE = 1
+    PING = 2
+    PONG = 3
+    GOSSIP = 4
+    SYNC = 5
+    DB_SYNC_REQ = 6
+    DB_SYNC_RESP = 7
+    BLACKLIST_SYNC = 8
+    REQUEST = 9
+    RESPONSE = 10
+    STREAM = 11
+
+
+class MergeType(IntEnum):
+    """How concurrent changes of one key are joined; part of a table's identity."""
+
+    LWW = 0
+    COUNTER = 1
+    SET = 2
+    APPEND = 3
+    OWN = 4
+
+
+class Op(IntEnum):
+    """One operation on one record."""
+
+    PUT = 0
+    DELETE = 1
+    ADD = 2
+    INSERT = 3
+    REMOVE = 4
+
+
+class OriginVersion(NamedTuple):
+    """What a node holds of one origin: all up to `head`, and the (first, last) ranges beyond gaps."""
+
+    account: bytes
+    generation: int
+    head: int
+    ranges: list[tuple[int, int]]
+
+
+def encode_vector(origins: Sequence[OriginVersion]) -> bytes:
+    """A version vector on its own."""
+    return codec.encode(codec.VERSION_VECTOR, origins)
+
+
+def decode_vector(data: bytes) -> list[OriginVersion]:
+    """A version vector on its own. Origins come in the sender's order and may repeat."""
+    return [OriginVersion(*origin) for origin in codec.decode(codec.VERSION_VECTOR, data)]
+
+
+class SpaceDigest(NamedTuple):
+    """The 16-byte digest of one space's version vector."""
+
+    space: str
+    digest: bytes
+
+
+class Ping(NamedTuple):
+    """Ping and Pong; a Pong repeats the `sequence` of its Ping."""
+
+    sequence: int
+    sent: int
+    vectors: list[SpaceDigest]
+
+    def encode(self) -> bytes:
+        """The payload of a message."""
+        return codec.encode(codec.PING, self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the payload of a message."""
+        sequence, sent, vectors = codec.decode(codec.PING, data)
+        return cls(sequence, sent, [SpaceDigest(*item) for item in vectors])
+
+
+class SyncRequest(NamedTuple):
+    """What the sender holds of `space`. `last_sync` is for information and never a cursor."""
+
+    request_id: int
+    space: str
+    vector: list[OriginVersion]
+    max_bytes: int
+    last_sync: int
+
+    def encode(self) -> bytes:
+        """The payload of a message."""
+        return codec.encode(codec.SYNC_REQUEST, self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the payload of a message."""
+        request_id, space, vector, max_bytes, last_sync = codec.decode(codec.SYNC_REQUEST, data)
+        return cls(request_id, space, [OriginVersion(*item) for item in vector], max_bytes, last_sync)
+
+
+class SyncResponse(NamedTuple):
+    """Batches with their signatures. `done`: the last response to the request; `more`: the window is full."""
+
+    request_id: int
+    space: str
+    batches: list[tuple[bytes, bytes]]
+    more: bool
+    done: bool
+    vector: list[OriginVersion] | None
+
+    def encode(self) -> bytes:
+        """The payload of a message."""
+        return codec.encode(codec.SYNC_RESPONSE, self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the payload of a message."""
+        request_id, space, batches, more, done, vector = codec.decode(codec.SYNC_RESPONSE, data)
+        held = None if vector is None else [OriginVersion(*item) for item in vector]
+        return cls(request_id, space, batches, more, done, held)
+
+
+class EndpointRecord(NamedTuple):
+    """Where an account can be reached; the record with the newest `record_seq` wins."""
+
+    account: bytes
+    generation: int
+    record_seq: int
+    valid_from: int
+    valid_until: int
+    addresses: list[str]
+    features: int
+    prev_digest: bytes
+
+    def encode(self) -> bytes:
+        """The bytes that are signed."""
+        return codec.encode(codec.ENDPOINT_RECORD, self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the bytes that were signed."""
+        return cls(*codec.decode(codec.ENDPOINT_RECORD, data))
+
+
+class Call(NamedTuple):
+    """The payload of Request, Response and Stream."""
+
+    id: int
+    method: str
+    status: int
+    sequence: int
+    end: bool
+    body: bytes
+
+    def encode(self) -> bytes:
+        """The payload of a message."""
+        return codec.encode(codec.CALL, self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the payload of a message."""
+        return cls(*codec.decode(codec.CALL, data))
+
+
+class Hello(NamedTuple):
+    """Handshake messages 1 to 3. Which fields are present depends on the step; absent ones are empty."""
+
+    versions: tuple[int, ...] = ()
+    suites: bytes = b""
+    encodings: bytes = b""
+    ephemeral: bytes = b""
+    random: bytes = b""
+    cookie: bytes = b""
+    sealed: bytes = b""
+    refusal: str = ""
+
+    def encode(self) -> bytes:
+        """The payload of a message."""
+        return codec.encode(codec.HELLO, self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the payload of a message."""
+        versions, *others = codec.decode(codec.HELLO, data)
+        return cls(tuple(versions), *others)
+
+
+class Identity(NamedTuple):
+    """Who speaks, on which network, and the signature over the transcript. Travels sealed."""
+
+    account: bytes
+    generation: int
+    netuid: int
+    genesis: bytes
+    features: int
+    frame_max: int
+    software: str
+    signature: bytes
+
+    def encode(self) -> bytes:
+        """The plaintext of Hello.sealed."""
+        return codec.encode(codec.IDENTITY, self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the plaintext of Hello.sealed."""
+        return cls(*codec.decode(codec.IDENTITY, data))

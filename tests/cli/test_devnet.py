@@ -1,0 +1,126 @@
+"""Local networks of real processes: they agree, a killed node is noticed, and no process is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import clikit
+import pytest
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def alive(pid):
+    try:
+        with Path(f"/proc/{pid}/stat").open(encoding="utf-8") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_gone(pids, seconds):
+    end = time.monotonic() + seconds
+    while any(map(alive, pids)):
+        assert time.monotonic() < end, "a node was left behind"
+        time.sleep(0.05)
+
+
+def start(*arguments):
+    """A devnet command with --json, and its first line."""
+    process = subprocess.Popen(
+        clikit.command("devnet", *arguments, "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clikit.environment(),
+        start_new_session=True,
+    )
+    line = process.stdout.readline()
+    assert line, process.stderr.read().decode()
+    return process, json.loads(line)
+
+
+def finish(process, code, timeout=60):
+    out, err = process.communicate(timeout=timeout)
+    assert process.returncode == code, err.decode()
+    assert b"Traceback" not in err, err.decode()
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_up_replicates_and_agrees(tmp_path):
+    process, started = start(
+        "up", "--nodes", 3, "--for", 3, "--records", 3000, "--rate", 0, "--dir", tmp_path / "net"
+    )
+    pids = [node["pid"] for node in started["nodes"]]
+    assert len(set(pids)) == len({node["account"] for node in started["nodes"]}) == 3
+    for node in started["nodes"]:
+        assert node["data_dir"].startswith(str(tmp_path))
+        assert node["url"].startswith("ws://127.0.0.1:")
+    first = clikit.invoke_json("digest", "--config", started["nodes"][0]["config"])
+    assert "main" in first[0]["spaces"]
+    (finished,) = finish(process, 0)
+    assert finished["records_written"] == finished["records_replicated"] == 3000
+    assert len(set(finished["digests"].values())) == 1
+    assert set(finished["digests"]) == {"node1", "node2", "node3"}
+    assert finished["agree"] is True
+    assert finished["problems"] == []
+    wait_gone(pids, 1)
+    process, again = start("up", "--nodes", 3, "--for", 1, "--records", 10, "--dir", tmp_path / "net")
+    assert [node["account"] for node in again["nodes"]] == [node["account"] for node in started["nodes"]]
+    (finished_again,) = finish(process, 0)
+    assert finished_again["records_replicated"] == 10
+    assert finished_again["digests"] != finished["digests"]
+
+
+def test_a_killed_node_is_noticed(tmp_path):
+    process, started = start("up", "--nodes", 2, "--for", 2, "--records", 100, "--rate", 0)
+    victim = started["nodes"][1]
+    os.kill(victim["pid"], signal.SIGKILL)
+    (finished,) = finish(process, 1)
+    assert finished["agree"] is False
+    assert finished["digests"]["node2"] is None
+    wait_gone([node["pid"] for node in started["nodes"]], 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "seconds"),
+    [(signal.SIGINT, 130, 1), (signal.SIGTERM, 130, 1), (signal.SIGKILL, -9, 15)],
+)
+def test_no_node_outlives_its_starter(number, code, seconds):
+    process, started = start("up", "--nodes", 2, "--records", 0)
+    pids = [node["pid"] for node in started["nodes"]]
+    assert all(map(alive, pids))
+    process.send_signal(number)
+    assert finish(process, code) == []
+    wait_gone(pids, seconds)
+
+
+def test_demo_kills_restarts_and_agrees():
+    process, started = start("demo", "--nodes", 3, "--for", 0, "--records", 4000)
+    (shown,) = finish(process, 0)
+    assert shown["agree"] is True
+    assert shown["records_written"] >= 4000
+    assert 0 < shown["latency_p50_ms"] <= shown["latency_p99_ms"]
+    wait_gone([node["pid"] for node in started["nodes"]], 1)
+
+
+def test_demo_on_a_pipe_is_plain_text():
+    out, err = clikit.run("devnet", "demo", "--nodes", 2, "--for", 0, "--records", 1000)
+    assert "\x1b" not in out
+    assert "All 2 nodes hold byte-identical state." in out
+    assert err == ""
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_node_that_cannot_start_is_named(tmp_path):
+    process, _ = start("up", "--nodes", 2, "--for", 0, "--records", 0, "--dir", tmp_path / "net")
+    finish(process, 0)
+    data = tmp_path / "net/node2/data"
+    for path in data.glob("*"):
+        path.unlink() if path.is_file() else None
+    (data / "thesis.txt").write_text("mine")
+    _, err = clikit.run("devnet", "up", "--nodes", 2, "--for", 1, "--dir", tmp_path / "net", code=1)
+    assert err.startswith("error: node2 did not start: ")
+    assert err.count("\n") == 1

@@ -1,0 +1,82 @@
+"""`node run` as a process: its ready line, and how it ends by each signal and when its starter is gone."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import clikit
+import pytest
+
+from mycelium.devnet.layout import prepare
+
+
+@pytest.fixture
+def place(tmp_path):
+    (place,) = prepare(tmp_path / "net", 1)
+    return place
+
+
+def test_ready_line(place):
+    with clikit.running(place.config) as (process, ready):
+        assert ready == {
+            "event": "ready",
+            "url": place.url,
+            "account": place.address,
+            "generation": ready["generation"],
+            "pid": process.pid,
+            "data_dir": str(place.data_dir),
+        }
+        assert ready["generation"] > 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_signals_end_it_in_time(place, number, code):
+    with clikit.running(place.config) as (process, _):
+        clikit.invoke("put", "records", "k", "1", "--config", place.config)
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(10) == code
+        assert time.monotonic() - began < 10
+        assert process.stderr.read() == b""
+    with clikit.running(place.config):
+        assert clikit.invoke("get", "records", "k", "--config", place.config)[0] == "1\n"
+
+
+def test_sigterm_ends_it_while_a_program_is_connected(place):
+    with clikit.running(place.config) as (process, _):
+        watcher = subprocess.Popen(
+            clikit.command("watch", "records", "--config", place.config, "--json"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=clikit.environment(),
+        )
+        assert json.loads(watcher.stdout.readline())["event"] == "watching"
+        process.terminate()
+        assert process.wait(10) == 0
+        _, err = watcher.communicate(timeout=20)
+        assert watcher.returncode == 1
+        assert b"resume with" in err
+        assert b"Traceback" not in err
+
+
+def test_it_ends_when_its_starter_is_gone(place):
+    with clikit.running(place.config) as (process, _):
+        process.stdin.close()
+        assert process.wait(12) == 0
+
+
+def test_without_json_the_ready_line_is_text(place):
+    process = subprocess.Popen(
+        clikit.command("node", "run", "--config", place.config),
+        stdout=subprocess.PIPE,
+        env=clikit.environment(),
+    )
+    try:
+        line = process.stdout.readline().decode()
+        assert line.startswith(f"ready: {place.url} as {place.address}")
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(10) == 0
+        process.stdout.close()

@@ -1,0 +1,29 @@
+"""Settings of the whole run: no test runs against extensions that are missing or older than their sources."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from freshness import stale
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("default", deadline=None, max_examples=100)
+# The same examples each time, so that a failure there is a failure here.
+settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
+
+
+def pytest_configure(config):
+    problems = stale(ROOT / "mycelium" / "_core")
+    if problems:
+        raise pytest.UsageError("; ".join(problems) + ". Run `make build` and try again.")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The top of the source tree."""
+    return ROOT

@@ -1,0 +1,543 @@
+"""Links over real sockets: messages, closing, errors of handlers, signed mode, tie-break, change of keys."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from peer.linkkit import (
+    BULK,
+    CONTROL,
+    GOSSIP,
+    PING,
+    PUSH,
+    Node,
+    Proxy,
+    RawSession,
+    local,
+    lower_and_higher,
+    run,
+    until,
+)
+
+from mycelium import errors
+from mycelium._core import codec
+from mycelium.config import CONTROL_QUEUE_BYTES_MAX, REKEY_S
+from mycelium.errors import LinkClosed, MalformedMessage, Overloaded, ProtocolError, WrongPeer
+from mycelium.identity.signing import sign_message
+from mycelium.peer import closing
+from mycelium.peer.dialer import dial_once
+from mycelium.peer.wire import Wire
+from mycelium.protocol import frame
+
+PROTOCOL_ERRORS = [
+    kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ProtocolError)
+]
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_messages_arrive_complete_and_in_order_both_ways(loop):
+    async def main():
+        async with Node("//Alice") as alice, Node("//Bob") as bob:
+            out = await bob.dial(alice)
+            back = await alice.opened.get()
+            assert (out.account, back.account) == (alice.local.account, bob.local.account)
+            assert (out.inbound, back.inbound, out.url) == (False, True, alice.url)
+            sizes = [0, 1, 1000, 70_000, 900_000] * 3
+            for link, receiver in ((out, alice), (back, bob)):
+                for index, size in enumerate(sizes):
+                    assert link.post(GOSSIP, index.to_bytes(4, "big") + bytes(size), PUSH)
+                for index, size in enumerate(sizes):
+                    _, message = await receiver.messages.get()
+                    assert message.type == GOSSIP
+                    assert message.payload == index.to_bytes(4, "big") + bytes(size)
+            assert alice.counts.types_in[GOSSIP] == bob.counts.types_out[GOSSIP] == len(sizes)
+            assert alice.counts.received > 0
+            assert alice.counts.sessions == 1
+            assert back.last_received_ns > back.opened_ns
+
+    run(main(), loop=loop)
+
+
+def test_json_is_spoken_where_it_was_negotiated():
+    async def main():
+        async with Node("//Alice") as alice, Node(local("//Bob", encodings=(1,))) as bob:
+            link = await bob.dial(alice)
+            assert link.session.encoding == 1
+            raw = alice.hub.envelope.wrap((await alice.opened.get()).session, PING, b"1")
+            assert raw[0] == 1
+            link.post(PING, b"hello", CONTROL)
+            _, message = await alice.messages.get()
+            assert message.payload == b"hello"
+
+    run(main())
+
+
+def test_publish_reaches_every_link_and_encodes_per_encoding():
+    async def main():
+        async with (
+            Node("//Alice") as alice,
+            Node("//Bob") as bob,
+            Node(local("//Carol", encodings=(1,))) as carol,
+        ):
+            for other in (bob, carol):
+                await other.dial(alice)
+                await alice.opened.get()
+            assert alice.hub.post(GOSSIP, b"news", PUSH, alice.hub.links()) == []
+            for other in (bob, carol):
+                _, message = await other.messages.get()
+                assert message.payload == b"news"
+            assert alice.counts.types_out[GOSSIP] == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", PROTOCOL_ERRORS, ids=lambda kind: kind.reason)
+def test_a_protocol_error_of_a_handler_closes_that_one_link_and_says_why(kind):
+    async def main():
+        def judge(link, message, size):
+            if message.payload == b"bad":
+                raise kind("what exactly")
+
+        async with Node("//Alice", on_message=judge) as alice, Node("//Bob") as bob, Node("//Carol") as carol:
+            bad, good = await bob.dial(alice), await carol.dial(alice)
+            bad.post(PING, b"bad", CONTROL)
+            error = await bad.closed
+            assert type(error) is kind
+            assert "what exactly" in str(error)
+            assert bad.closed_by_peer
+            link, error = await alice.closed.get()
+            assert type(error) is kind
+            assert (link.account, link.closed_by_peer) == (bob.local.account, False)
+            assert alice.counts.reasons == {kind.reason: 1}
+            assert bob.counts.reasons == {}
+            good.post(PING, b"fine", CONTROL)
+            await until(lambda: alice.counts.types_in[PING] == 2)
+            assert not good.closed.done()
+            assert alice.hub.link_of(bob.local.account) is None
+
+    run(main())
+
+
+def test_a_bug_in_a_handler_is_logged_and_closes_that_one_link(caplog):
+    async def main():
+        def fail(link, message, size):
+            if message.payload == b"bad":
+                raise ZeroDivisionError("a bug")
+
+        async with Node("//Alice", on_message=fail) as alice, Node("//Bob") as bob, Node("//Carol") as carol:
+            bad, good = await bob.dial(alice), await carol.dial(alice)
+            bad.post(PING, b"bad", CONTROL)
+            error = await bad.closed
+            assert isinstance(error, LinkClosed)
+            assert "1011" in str(error)
+            good.post(PING, b"fine", CONTROL)
+            await until(lambda: alice.counts.types_in[PING] == 2)
+            assert not good.closed.done()
+
+    with caplog.at_level(logging.ERROR):
+        run(main())
+    assert any("a bug" in record.exc_text for record in caplog.records if record.exc_text)
+
+
+def test_what_follows_in_a_frame_is_not_looked_at_after_a_link_closed():
+    async def main():
+        seen = []
+
+        def close(link, message, size):
+            seen.append(message.payload)
+            link.close(text="enough")
+
+        async with Node("//Alice", on_message=close) as alice, Node("//Bob") as bob:
+            link = await bob.dial(alice)
+            for _ in range(5):
+                link.post(PING, b"x", CONTROL)
+            assert await link.closed is None
+            assert seen == [b"x"]
+            assert link.send(b"\x02late", PUSH) is False
+            assert link.post(PING, b"late", PUSH) is False
+            with pytest.raises(LinkClosed):
+                await link.drained(BULK)
+
+    run(main())
+
+
+def test_a_failing_close_handler_is_logged_and_harms_nobody(caplog):
+    async def main():
+        async with Node("//Alice") as alice, Node("//Bob") as bob:
+            alice.hub._on_close = lambda link, error: 1 / 0
+            link = await bob.dial(alice)
+            link.close()
+            await until(lambda: not alice.hub.links())
+
+    with caplog.at_level(logging.ERROR):
+        run(main())
+    assert "close handler failed" in caplog.text
+
+
+# --- who may say what ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"sender_id": bytes(32)}, "malformed"),
+        ({"version": 2}, "malformed"),
+        ({"type": 0}, "handshake"),
+        ({"type": 1}, "handshake"),
+    ],
+)
+def test_a_message_that_does_not_fit_its_session_closes_the_link(change, reason):
+    async def main():
+        async with Node("//Alice") as alice:
+            me = local("//Bob")
+            async with RawSession.open(alice, me) as raw:
+                fields = {
+                    "version": 1,
+                    "type": 2,
+                    "sender_id": me.account,
+                    "timestamp": 1,
+                    "nonce": 1,
+                    "payload": b"",
+                }
+                await raw.send(frame.join([codec.encode_message(**fields | change)]))
+                code, text = await raw.close_reason()
+                assert text.startswith(reason)
+                assert alice.counts.reasons == {reason: 1}
+                assert alice.messages.empty()
+                assert code >= 4000
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "malformed"),
+        (b"\x01\x00", "malformed"),
+        (b"\x05\x00\x00\x00\x02ab", "malformed"),
+        (frame.join([b"\x07what"]), "malformed"),
+        (frame.join([b"\x02" + bytes(40)]), "malformed"),
+        (b"\xff\xff\x1f\x00" + bytes(1000), "oversized"),
+    ],
+)
+def test_a_sealed_body_that_does_not_parse_closes_the_link(body, reason):
+    async def main():
+        async with Node("//Alice") as alice, RawSession.open(alice, local("//Bob")) as raw:
+            await raw.send(body)
+            _, text = await raw.close_reason()
+            assert text.startswith(reason)
+            assert alice.counts.reasons == {reason: 1}
+
+    run(main())
+
+
+SEALED_ATTACKS = {
+    "replayed": lambda held: lambda index, data: [data, data] if index == 3 else [data],
+    "dropped": lambda held: lambda index, data: [] if index == 3 else [data],
+    "reordered": lambda held: lambda index, data: _reorder(held, index, data),
+    "truncated": lambda held: lambda index, data: [data[:-1]] if index == 3 else [data],
+    "changed": lambda held: lambda index, data: [bytes([data[0] ^ 1]) + data[1:]] if index == 3 else [data],
+    "shorter than a seal": lambda held: lambda index, data: [data[:3]] if index == 3 else [data],
+    "garbage": lambda held: lambda index, data: [b"garbage" * 9] if index == 3 else [data],
+}
+
+
+def _reorder(held, index, data):
+    if index == 3:
+        held.append(data)
+        return []
+    if index == 4:
+        return [data, *held]
+    return [data]
+
+
+@pytest.mark.parametrize("attack", SEALED_ATTACKS)
+def test_a_sealed_frame_changed_on_the_way_breaks_the_session(attack):
+    async def main():
+        tamper = SEALED_ATTACKS[attack]([])
+        async with Node("//Alice") as alice, Node("//Bob") as bob, Node("//Carol") as carol:
+            good = await carol.dial(alice)
+            async with Proxy(alice.server.port, tamper) as proxy:
+                link = await dial_once(bob.hub, proxy.url, alice.local.account, as_client=False)
+                for number in range(4):
+                    link.post(PING, bytes([number]), CONTROL)
+                    await asyncio.sleep(0.01)  # one frame each
+                error = await link.closed
+                assert isinstance(error, errors.BrokenSeal)
+                assert alice.counts.reasons == {"broken-seal": 1}
+                payloads = [alice.messages.get_nowait()[1].payload for _ in range(alice.messages.qsize())]
+                assert payloads == [bytes([number]) for number in range(len(payloads))]
+                assert len(payloads) == (2 if attack == "replayed" else 1)
+            assert not good.closed.done()
+            good.post(PING, b"fine", CONTROL)
+            _, message = await alice.messages.get()
+            assert message.payload == b"fine"
+
+    run(main())
+
+
+# --- auth_mode signed ------------------------------------------------------------------------------------
+
+
+def test_signed_messages_are_verified_and_counted_once():
+    async def main():
+        async with Node("//Alice", auth_mode="signed") as alice, Node("//Bob", auth_mode="signed") as bob:
+            link = await bob.dial(alice)
+            link.post(GOSSIP, b"news", PUSH)
+            _, message = await alice.messages.get()
+            assert len(message.signature) == 64
+            assert len(alice.hub.envelope._window) == 1
+            back = await alice.opened.get()
+            assert alice.hub.post(GOSSIP, b"answer", PUSH, [back]) == []
+            _, message = await bob.messages.get()
+            assert message.payload == b"answer"
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("flaw", "reason"),
+    [
+        ("unsigned", "bad-signature"),
+        ("signed for another session", "bad-signature"),
+        ("changed after signing", "bad-signature"),
+        ("replayed", "replayed"),
+        ("old", "stale"),
+        ("in the future", "stale"),
+    ],
+)
+def test_signed_mode_refuses(flaw, reason):
+    async def main():
+        async with Node("//Alice", auth_mode="signed") as alice:
+            me = local("//Bob")
+            async with RawSession.open(alice, me) as raw:
+                now_ns = me.now_ns() + {"old": -120, "in the future": 60}.get(flaw, 0) * 10**9
+                binding = bytes(32) if flaw == "signed for another session" else raw.session.binding
+                signature = sign_message(me.keypair, binding, 1, 2, now_ns, 77, b"payload")
+                if flaw == "unsigned":
+                    signature = b""
+                payload = b"other" if flaw == "changed after signing" else b"payload"
+                message = codec.encode_message(1, 2, me.account, now_ns, 77, payload, signature)
+                await raw.send(frame.join([message]))
+                if flaw == "replayed":
+                    await raw.send(frame.join([message]))
+                _, text = await raw.close_reason()
+                assert text.startswith(reason)
+                assert alice.counts.reasons == {reason: 1}
+                assert alice.messages.qsize() == len(alice.hub.envelope._window) == (flaw == "replayed")
+
+    run(main())
+
+
+# --- one session per pair of accounts ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["lower", "higher"])
+def test_two_who_dial_each_other_keep_what_the_lower_account_dialled(first):
+    async def main():
+        low, high = lower_and_higher()
+        async with Node(low) as lower, Node(high) as higher:
+            dialler, dialled = (lower, higher) if first == "lower" else (higher, lower)
+            await dialler.dial(dialled)
+            await until(lambda: bool(dialled.hub.links()))
+            if first == "lower":
+                with pytest.raises(LinkClosed):
+                    await dialled.dial(dialler)
+            else:
+                await dialled.dial(dialler)
+            await until(lambda: len(lower.hub.links()) == len(higher.hub.links()) == 1)
+            assert lower.hub.link_of(high.account).inbound is False
+            assert higher.hub.link_of(low.account).inbound is True
+            assert lower.counts.reasons == higher.counts.reasons == {}
+
+    run(main())
+
+
+def test_simultaneous_dials_end_in_one_session_that_works():
+    async def main():
+        low, high = lower_and_higher()
+        async with Node(low) as lower, Node(high) as higher:
+            for _ in range(5):
+                await asyncio.gather(lower.dial(higher), higher.dial(lower), return_exceptions=True)
+                await until(lambda: len(lower.hub.links()) == len(higher.hub.links()) == 1)
+                link = lower.hub.link_of(high.account)
+                assert not link.inbound
+                link.post(PING, b"x", CONTROL)
+                await higher.messages.get()
+                link.close()
+                await until(lambda: not lower.hub.links() and not higher.hub.links())
+
+    run(main())
+
+
+def test_the_same_account_dialling_again_replaces_its_session():
+    async def main():
+        async with Node("//Alice") as alice, Node("//Bob") as bob:
+            first = await bob.dial(alice)
+            again = Node(bob.local, server=False)  # the same account after a crash
+            second = await again.dial(alice)
+            assert await first.closed is None
+            assert alice.hub.link_of(bob.local.account).remote.endswith(
+                str(second.wire.transport.underlying_transport.get_extra_info("sockname")[1])
+            )
+            await again.hub.close()
+
+    run(main())
+
+
+def test_a_session_gone_silent_gives_way_whoever_dialled_it():
+    async def main():
+        low, high = lower_and_higher()
+        async with Node(low) as lower, Node(high) as higher:
+            await lower.dial(higher)
+            await until(lambda: bool(higher.hub.links()))
+            for node in (lower, higher):
+                for link in node.hub.links():
+                    link.last_received_ns -= 10**10
+            link = await higher.dial(lower)
+            await until(lambda: len(lower.hub.links()) == len(higher.hub.links()) == 1)
+            assert not link.closed.done()
+
+    run(main())
+
+
+def test_clients_of_one_account_are_many():
+    async def main():
+        async with Node(local("//Alice", role="client")) as alice:
+            own = [Node(alice.local, server=False) for _ in range(3)]
+            links = [await node.dial(alice, as_client=True) for node in own]
+            assert len(alice.hub.links()) == alice.hub.clients() == 3
+            assert alice.hub.link_of(alice.local.account) is None
+            assert {link.role for link in links} == {"node"}
+            for node in own:
+                await node.hub.close()
+
+    run(main())
+
+
+def test_a_node_that_reaches_itself_refuses():
+    async def main():
+        async with Node("//Alice") as alice:
+            with pytest.raises(WrongPeer, match="itself"):
+                await dial_once(alice.hub, alice.url, as_client=False)
+            await until(lambda: not alice.hub.links())
+
+    run(main())
+
+
+# --- keys, queues, the end --------------------------------------------------------------------------------
+
+
+def test_keys_change_under_way_and_nothing_is_lost():
+    async def main():
+        async with Node("//Alice") as alice, Node("//Bob") as bob:
+            link = await bob.dial(alice)
+            back = await alice.opened.get()
+            for round_number in range(3):
+                for number in range(50):
+                    link.post(PING, bytes([number]), CONTROL)
+                    back.post(PING, bytes([number]), CONTROL)
+                    if number == 20:
+                        now_ns = bob.hub.clock_ns() + (REKEY_S + 1) * (round_number + 1) * 10**9
+                        link.tick(now_ns)
+                        if round_number == 1:
+                            back.tick(now_ns)  # both at once
+                for number in range(50):
+                    for node in (alice, bob):
+                        assert (await node.messages.get())[1].payload == bytes([number])
+                epoch = round_number + 1
+                await until(lambda epoch=epoch: link.session.epoch == back.session.epoch == epoch)
+
+    run(main())
+
+
+def test_an_offer_of_keys_without_answer_closes_the_link():
+    async def main():
+        async with Node("//Alice") as alice, RawSession.open(alice, local("//Bob")) as raw:
+            link = await alice.opened.get()
+            now_ns = alice.hub.clock_ns() + (REKEY_S + 1) * 10**9
+            link.tick(now_ns)
+            link.tick(now_ns + 10**12)
+            assert (await raw.close_reason())[0] == errors.Silence.close_code
+            assert alice.counts.reasons == {"silence": 1}
+
+    run(main())
+
+
+def test_closing_a_hub_lets_the_queue_leave_first():
+    async def main():
+        async with Node("//Alice") as alice:
+            bob = Node("//Bob", server=False)
+            link = await bob.dial(alice)
+            for _ in range(8):
+                assert link.post(GOSSIP, bytes(900_000), PUSH)
+            await bob.hub.close(drain_s=5)
+            await until(lambda: alice.messages.qsize() == 8)
+            assert link.closed.done()
+            _, error = await alice.closed.get()
+            assert error is None
+            with pytest.raises(LinkClosed):
+                await bob.dial(alice)
+
+    run(main())
+
+
+def test_control_left_unread_closes_the_peer():
+    async def main():
+        async with Node("//Alice") as alice, Node("//Bob") as bob:
+            link = await bob.dial(alice)
+            link.wire.paused = True  # as if the socket took no more
+            size = 60_000
+            sent = 0
+            while link.post(PING, bytes(size), CONTROL):
+                sent += size
+            assert sent <= CONTROL_QUEUE_BYTES_MAX
+            assert isinstance(await link.closed, Overloaded)
+            _, error = await alice.closed.get()
+            assert isinstance(error, Overloaded)
+            assert bob.counts.drops[CONTROL] == 1
+
+    run(main())
+
+
+def test_control_published_to_one_who_leaves_it_unread_closes_that_one():
+    async def main():
+        async with Node("//Alice") as alice, Node("//Bob") as bob, Node("//Carol") as carol:
+            for other in (bob, carol):
+                await other.dial(alice)
+            slow, good = (alice.hub.link_of(other.local.account) for other in (bob, carol))
+            slow.wire.paused = True
+            refused = []
+            while not refused:
+                refused = alice.hub.post(PING, bytes(60_000), CONTROL, [slow, good])
+                await good.emptied()
+            assert refused == [slow]
+            assert isinstance(await slow.closed, Overloaded)
+            assert not good.closed.done()
+
+    run(main())
+
+
+def test_close_texts_fit_a_control_frame_and_a_terminal():
+    text = closing.reason_text(MalformedMessage("ü" * 200))
+    assert len(text.encode()) <= closing.REASON_BYTES_MAX
+    assert text.startswith("malformed: ü")
+    assert closing.reason_text(MalformedMessage()) == "malformed"
+    assert closing.error_of(1000, "", "there") is None
+    assert "\x1b" not in str(closing.error_of(4001, "\x1b[31mred", "there"))
+    assert isinstance(closing.error_of(1009, "", "there"), errors.OversizedMessage)
+    assert isinstance(closing.error_of(1013, "", "there"), Overloaded)
+    assert "4999" in str(closing.error_of(4999, "", "there"))
+
+
+def test_a_wire_without_connection_ends_quietly():
+    async def main():
+        wire = Wire(Node("//Alice", server=False).counts)
+        wire.send(b"nowhere")
+        wire.close()
+        wire.abort()
+        await wire.disconnected()
+
+    run(main())
