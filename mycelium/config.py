@@ -70,7 +70,7 @@ INDEX_ENTRIES_MAX: Final = 4_000_000
 
 # --- store ------------------------------------------------------------------------------------------------
 
-MEMTABLE_BYTES: Final = 16 * 1024 * 1024
+MEMTABLE_BYTES: Final = 32 * 1024 * 1024
 """One write buffer of a column family. Larger means fewer flushes and more memory."""
 MEMTABLES_TOTAL_BYTES: Final = 128 * 1024 * 1024
 """All write buffers together."""

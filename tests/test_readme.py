@@ -63,8 +63,8 @@ def test_the_commands_in_it_exist():
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups} | {"COMMAND"}
-    named = set(
-        re.findall(r"`?\bmycelium ([a-zA-Z]+)", " ".join(re.findall(r"`[^`]+`|^\$ .*$", text, re.MULTILINE)))
-    )
+    named = set(re.findall(r"^\$ mycelium (\w+)", text, re.MULTILINE))
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    named |= set(re.findall(r"`mycelium (\w+)", prose))
     assert named <= known, named - known
     assert {"put", "node", "devnet", "backup"} <= named

@@ -8,7 +8,7 @@ OversizedMessage above the cap of its class; a decoded object holds only what wa
 refuse to decode raises the same errors when it is encoded.
 
 Cost of a message with 1 KiB payload: decode and read all fields 0.3 us, encode 0.1 us; of a batch of 512
-changes: decode 11 us, encode 45 us.
+changes: decode 11 us, encode 32 us.
 """
 
 cimport cython

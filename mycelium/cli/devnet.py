@@ -199,7 +199,7 @@ async def _up(home: Path, nodes: int, seconds: float | None, records: int, rate:
             display.step(Step(f"{written:,} records written", done=True))
             display.step(Step("waiting until all nodes hold them"))
             waited_s = await network.wait_agreed(AGREE_S)
-            result = f"after {waited_s:.1f} s" if waited_s is not None else f"not within {AGREE_S} s"
+            result = f"after {waited_s:.1f} s" if waited_s is not None else "they do not"
             display.step(Step("all nodes hold the same batches", result, done=True))
         states = await network.states()
     same = agree(states)
@@ -312,7 +312,7 @@ async def _demo(home: Path, nodes: int, seconds: float | None, records: int, jso
         if left_s is not None and left_s <= 0:
             return 0
         ending = "until Ctrl-C" if left_s is None else f"for {left_s:.0f} s more"
-        after = _Display(f"The network goes on, 100 records a second, {ending}. It is in {home}", json=json)
+        after = _Display(f"The network goes on, 100 records a second, {ending}.\nIt is in {home}", json=json)
         if not json and not after.console.is_terminal:
             output.line(after.title)
         stop = asyncio.Event()

@@ -34,7 +34,7 @@ from mycelium.errors import (
     ValueRefused,
 )
 from mycelium.identity import signing
-from mycelium.identity.keys import Keypair, digest, verify
+from mycelium.identity.keys import Keypair, preimage, verify_preimage
 from mycelium.protocol.messages import MergeType
 
 SIGNATURE_BYTES = 64
@@ -159,8 +159,8 @@ class Engine:
         )
         batch = decode_batch(raw)
         check(batch, self.identity.netuid, self.identity.genesis, self._authority)
-        signature = self._keypair.sign(signing.BATCH, raw)
-        return self._apply(batch, signature, log, digest(raw), own=True)
+        signed = preimage(signing.BATCH, raw)
+        return self._apply(batch, self._keypair.sign_preimage(signed), log, signed[-32:], own=True)
 
     def receive(self, raw: bytes, signature: bytes, now_ms: int) -> Outcome:
         """Check and apply a batch from a peer. Raises a ProtocolError when the batch breaks a rule, StoreFull."""
@@ -179,7 +179,8 @@ class Engine:
                 return self._count(Outcome.DUPLICATE)
         if self._holds.knows(raw):
             return self._count(Outcome.DUPLICATE)
-        if not verify(batch.account, signing.BATCH, raw, signature):
+        signed = preimage(signing.BATCH, raw)
+        if not verify_preimage(batch.account, signed, signature):
             raise BadSignature("a batch whose signature does not verify")
         due_ms = time_ms_of(batch.hlc_first + batch.count - 1) - CLOCK_AHEAD_MS
         if not decided or due_ms > now_ms:
@@ -187,7 +188,7 @@ class Engine:
             return self._count(Outcome.HELD if kept else Outcome.LEFT)
         if log.gaps >= GAPS_PER_ORIGIN_MAX and batch.seq_first != log.head + 1:
             return self._count(Outcome.LEFT)
-        self._apply(batch, signature, log, digest(raw), own=False)
+        self._apply(batch, signature, log, signed[-32:], own=False)
         return self._count(Outcome.APPLIED)
 
     def release(self, now_ms: int) -> int:

@@ -239,13 +239,13 @@ def _options(column: Column, cache: Cache, buffers: WriteBufferManager) -> Optio
     table.set_cache_index_and_filter_blocks(True)
     table.set_bloom_filter(10, False)
     options.set_block_based_table_factory(table)
-    options.set_compression_type(DBCompressionType.lz4())
+    # What is young is rewritten soon: compressing it would be work done twice.
+    options.set_compression_per_level([DBCompressionType.none()] * 2 + [DBCompressionType.lz4()] * 5)
     if column is Column.LOG:
         # A batch is written once and never changed: as a blob it is not copied again by every compaction.
         options.set_enable_blob_files(True)
         options.set_min_blob_size(1024)
         options.set_blob_compression_type(DBCompressionType.none())
-        options.set_compression_type(DBCompressionType.none())
     return options
 
 

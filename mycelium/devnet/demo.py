@@ -104,7 +104,7 @@ async def _load(
     await _agree(network)
     outcome.replicated_rate = records / (time.perf_counter() - began_s)
     result = f"{outcome.replicated_rate:,.0f}/s in all"
-    listener(Step(f"{records:,} records durable at all {len(network.nodes)} nodes", result, done=True))
+    listener(Step(f"{records:,} records held by all {len(network.nodes)} nodes", result, done=True))
 
 
 async def _kill(
@@ -126,15 +126,35 @@ async def _kill(
         )
         await asyncio.sleep(1.0)
         listener(Step(f"starting {name} again, the load goes on"))
+        began_s = time.perf_counter()
         await network.start(victim)
+        started_s = time.perf_counter() - began_s
+        missed, outcome.caught_up_s = await _catch_up(network, victim)
+        listener(
+            Step(f"{name} started again under load, on the data it had", f"{started_s:.1f} s", done=True)
+        )
+        text = f"{name} fetched the {missed:,} records it had missed"
+        listener(Step(text, f"{outcome.caught_up_s:.2f} s", done=True))
+        listener(Step("waiting for the end of the load"))
         await load
     finally:
         load.cancel()
         await asyncio.gather(load, return_exceptions=True)
     outcome.written += loaded.records
-    outcome.caught_up_s = await _agree(network)
-    text = f"{name} restarted; after the last record all hold the same"
-    listener(Step(text, f"{outcome.caught_up_s:.1f} s", done=True))
+    await _agree(network)
+
+
+async def _catch_up(network: LocalNetwork, victim: int) -> tuple[int, float]:
+    """How many changes the node lacks of what the first node holds now, and the seconds until it has as many."""
+    began_s = time.perf_counter()
+    wanted, have = await network.held(0), await network.held(victim)
+    missed = max(0, wanted - have)
+    while have < wanted:
+        if time.perf_counter() - began_s > AGREE_S:
+            raise MyceliumError(f"the restarted node did not catch up within {AGREE_S} s")
+        await asyncio.sleep(0.02)
+        have = await network.held(victim)
+    return missed, time.perf_counter() - began_s
 
 
 async def _agree(network: LocalNetwork) -> float:

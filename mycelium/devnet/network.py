@@ -116,15 +116,26 @@ class LocalNetwork:
         found = await asyncio.gather(*(self.status(index) for index in range(len(self.nodes))))
         return [None if status is None else status["database"]["vectors"].get(SPACE) for status in found]
 
+    async def held(self, index: int) -> int:
+        """How many changes a node holds, of all origins; 0 when it does not answer."""
+        status = await self.status(index)
+        return 0 if status is None else int(status["database"]["held_changes"][SPACE])
+
     async def wait_agreed(self, timeout_s: float) -> float | None:
-        """Wait until all nodes run and hold the same batches; the seconds it took, None if they do not in time."""
+        """Wait until all nodes hold the same batches; the seconds it took, None if they do not in time.
+
+        A node that is gone ends the waiting: nobody here starts it again.
+        """
         began_s = time.monotonic()
         while True:
             vectors = await self.vectors()
             waited_s = time.monotonic() - began_s
             if None not in vectors and len(set(vectors)) == 1:
                 return waited_s
-            if waited_s > timeout_s:
+            gone = any(
+                vector is None and not node.pid for vector, node in zip(vectors, self.nodes, strict=True)
+            )
+            if gone or waited_s > timeout_s:
                 return None
             await asyncio.sleep(AGREE_POLL_S)
 

@@ -51,10 +51,15 @@ def preimage(domain: bytes, data: bytes) -> bytes:
 
 def verify(account: bytes, domain: bytes, data: bytes, signature: bytes) -> bool:
     """Whether `account` signed `data` under `domain`; 40 us. Wrong lengths are False, never an error."""
+    return verify_preimage(account, preimage(domain, data), signature)
+
+
+def verify_preimage(account: bytes, signed: bytes, signature: bytes) -> bool:
+    """`verify` for who has the `preimage` already, whose last 32 bytes are the data's digest."""
     if len(account) != 32 or len(signature) != SIGNATURE_BYTES or account == NOBODY:
         return False
     try:
-        return bool(sr25519.verify(signature, preimage(domain, data), account))
+        return bool(sr25519.verify(signature, signed, account))
     except ValueError:  # the bytes are no curve point, or not marked as a schnorrkel signature
         return False
 
@@ -140,6 +145,10 @@ class Keypair:
     def sign(self, domain: bytes, data: bytes) -> bytes:
         """64 bytes; 23 us. sr25519 is randomised: two signatures of one thing differ, and are never ids."""
         return self._sign(preimage(domain, data))
+
+    def sign_preimage(self, signed: bytes) -> bytes:
+        """`sign` for who has the `preimage` already."""
+        return self._sign(signed)
 
     def key_file(self) -> bytes:
         """The key file that Bittensor's tools read. It holds the secret: for `wallet.write_file` alone."""

@@ -34,7 +34,7 @@ from mycelium.peer.greeting import Local
 from mycelium.peer.hub import CLIENT, Hub
 from mycelium.peer.link import Link
 from mycelium.peer.network import Network
-from mycelium.peer.server import Server
+from mycelium.peer.server import Server, check_address
 from mycelium.protocol.messages import MergeType, MessageType
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ class Node:
             name: TableSpec(name, table.space, MergeType[table.merge.upper()])
             for name, table in settings.tables.items()
         }
+        check_address(settings.host, settings.port)
         store = RocksStore(settings.data_dir)
         try:
             database = Database(

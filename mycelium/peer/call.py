@@ -64,10 +64,14 @@ TEXT_MAX: Final = 1024
 
 
 async def _send(link: Link, type: MessageType, call: Call, klass: int) -> None:
-    """Send in its turn, however full the queue is. Raises LinkClosed."""
+    """Send in its turn, however full the queue is. Raises LinkClosed; UsageError for a body that does not fit a
+    message in the session's encoding (JSON takes a third more)."""
     payload = call.encode()
-    while not link.post(type, payload, klass):
-        await link.drained(klass)
+    try:
+        while not link.post(type, payload, klass):
+            await link.drained(klass)
+    except OversizedMessage as error:
+        raise UsageError(f"a body of {len(call.body)} bytes does not fit: {error}") from None
 
 
 def _check_body(body: bytes) -> None:
@@ -151,9 +155,7 @@ class Caller:
                 self._cancel(call_id)
 
     async def stream(self, method: str, body: bytes) -> AsyncIterator[bytes]:
-        """The items of a streaming call. Leaving the loop early cancels it at the server. Raises as `call`
-        does.
-        """
+        """The items of a streaming call. Leaving the loop early cancels it at the server. Raises as `call` does."""
         call_id = self._new_id(body)
         incoming = self._streams[call_id] = _Incoming()
         try:
@@ -188,9 +190,7 @@ class Caller:
         await _send(self.link, MessageType.STREAM, credit, fanout.REPAIR)
 
     def receive(self, message: codec.Message) -> None:
-        """A RESPONSE, or a STREAM whose status is ITEM. What belongs to no call (it was cancelled) is
-        ignored.
-        """
+        """A RESPONSE, or a STREAM whose status is ITEM. What belongs to no call (it was cancelled) is ignored."""
         call = Call.decode(message.payload)
         _check_body(call.body)
         if message.type == MessageType.STREAM:
@@ -294,9 +294,7 @@ class CallServer:
         return sum(len(callers.serving) for callers in self._links.values())
 
     def receive(self, link: Link, message: codec.Message) -> None:
-        """A REQUEST, or a caller's STREAM. Raises MalformedMessage or OversizedMessage, which close the
-        link.
-        """
+        """A REQUEST, or a caller's STREAM. Raises MalformedMessage or OversizedMessage, which close the link."""
         call = Call.decode(message.payload)
         if message.type == MessageType.REQUEST:
             _check_body(call.body)
@@ -374,7 +372,10 @@ class CallServer:
             log.exception("the handler of %s failed", call.method)
             answer = _failed(call.id, None)
         with contextlib.suppress(LinkClosed):
-            await _send(link, MessageType.RESPONSE, answer, fanout.REPAIR)
+            try:
+                await _send(link, MessageType.RESPONSE, answer, fanout.REPAIR)
+            except UsageError as error:
+                await _send(link, MessageType.RESPONSE, _failed(call.id, error), fanout.REPAIR)
 
     async def _stream(self, link: Link, call: Call, serving: _Serving) -> None:
         items = self._streams[call.method](link, call.body)

@@ -60,7 +60,5 @@ def error_of(code: int, text: str, remote: str) -> MyceliumError | None:
 
 
 def said_by_peer(error: ProtocolError) -> bool:
-    """Whether the error is the other side's refusal of us, read by `peer.refusal`, and not its own
-    misconduct.
-    """
+    """Whether the error is the other side's refusal of us, read by `peer.refusal`, and not its own misconduct."""
     return str(error).startswith("refused by the other side")

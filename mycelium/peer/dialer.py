@@ -1,8 +1,7 @@
 """Dials: once for a client, for ever for the accounts a node wants sessions with.
 
 Owns the attempts under way and their backoff; the links belong to the hub. Backoff is exponential with full
-jitter (a uniform draw below a doubling bound), so that nodes that lost one peer together do not return to it
-together.
+jitter (a uniform draw below a doubling bound), so that nodes that lost a peer together do not return together.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from mycelium.config import (
     GREETING_BUFFER_BYTES,
     SUBPROTOCOL,
 )
-from mycelium.errors import LinkClosed, MyceliumError, Silence, Unreachable, UsageError
+from mycelium.errors import LinkClosed, MyceliumError, ProtocolError, Silence, Unreachable, UsageError
 from mycelium.peer.greeting import Greeting
 from mycelium.peer.handshake import Initiator
 from mycelium.peer.hub import NODE, Hub
@@ -41,9 +40,7 @@ _BACKOFF_DOUBLINGS_MAX: Final = 16
 
 
 class _Attempt:
-    """One connection from dialling to the session; `link` resolves to the Link or raises why there is
-    none.
-    """
+    """One connection from dialling to the session; `link` resolves to the Link or raises why there is none."""
 
     def __init__(self, hub: Hub, url: str, expected: bytes | None, as_client: bool) -> None:
         self._hub = hub
@@ -83,7 +80,14 @@ class _Attempt:
 
     def _session_made(self, session: Session, body: bytes) -> None:
         role = NODE if self._as_client else session.role
-        link = self._hub.admit(self.wire, session, inbound=False, role=role, url=self._url, body=body)
+        try:
+            link = self._hub.admit(self.wire, session, inbound=False, role=role, url=self._url, body=body)
+        except Exception as error:  # of a handler; the wire deals with it, and the dialler is told
+            failure = (
+                error if isinstance(error, ProtocolError) else LinkClosed(f"{self._url}: internal error")
+            )
+            self._session_failed(failure)
+            raise
         # Without a link the hub closed the wire and said why, through _session_failed.
         if link is not None and not self.link.done():
             self.link.set_result(link)
@@ -105,21 +109,22 @@ async def dial_once(
 
     expected: the account to be found there, 32 bytes, or None for whoever answers. as_client: the link's
     role is `node`, there may be many, and the other side's membership is not asked for.
-    Raises UsageError (no url), Unreachable (nobody answers, or no Mycelium node does), Silence, LinkClosed, Overloaded, or the
-    ProtocolError by which either side refused: VersionRefused, WrongNetwork, WrongPeer, Unauthorised...
+    Raises UsageError (no url), Unreachable (nobody answers, or no Mycelium node does), Silence, LinkClosed,
+    Overloaded, or the ProtocolError by which either side refused: VersionRefused, WrongPeer, Unauthorised...
     """
     _check_url(url)
     attempt = _Attempt(hub, url, expected, as_client)
     try:
         async with asyncio.timeout(timeout_ms / 1000):
-            await _connect(attempt, url)
+            await _connect(attempt, url, timeout_ms / 1000)
             attempt.greet()
             return await asyncio.shield(attempt.link)
     except TimeoutError:
         if attempt.wire.transport is None:
             raise Unreachable(f"{url}: no answer in {timeout_ms} ms") from None
-        attempt.wire.fail(Silence(f"{url}: no session in {timeout_ms} ms"))
-        return await attempt.link
+        silence = Silence(f"{url}: no session in {timeout_ms} ms")
+        attempt.wire.fail(silence)
+        raise silence from None
     finally:
         if not attempt.link.done():
             attempt.wire.abort()
@@ -136,12 +141,13 @@ def _check_url(url: str) -> None:
         ) from None
 
 
-async def _connect(attempt: _Attempt, url: str) -> None:
+async def _connect(attempt: _Attempt, url: str, timeout_s: float) -> None:
     try:
         await ws_connect(
             attempt.upgraded,
             url,
-            websocket_handshake_timeout=None,
+            # Cancelled while it waits for the upgrade, picows leaves the socket open; its own timer closes it.
+            websocket_handshake_timeout=timeout_s + 0.1,
             logger_name=PICOWS_LOG,
             enable_auto_pong=False,
             max_frame_size=FRAME_BYTES_MAX,
@@ -167,8 +173,7 @@ def _why(error: Exception) -> str:
 class Dialer:
     """Keeps one session with each wanted account, over whichever of its urls answers.
 
-    rng: the source of jitter. failures: account -> the last error, while it has no session, for people to
-    read.
+    rng: the source of jitter. failures: account -> the last error, while it has no session, for people.
     """
 
     def __init__(self, hub: Hub, rng: random.Random, *, dials_max: int = DIALS_MAX) -> None:

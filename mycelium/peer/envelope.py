@@ -79,9 +79,7 @@ class Envelope:
         )
 
     def check(self, session: Session, message: codec.Message) -> None:
-        """Raise the ProtocolError of the first check that the message fails. Nothing is kept of one that
-        fails.
-        """
+        """Raise the ProtocolError of the first check that the message fails. Nothing is kept of one that fails."""
         if message.sender_id != session.peer:
             raise MalformedMessage("its sender is not the account of this session")
         if message.version != session.version:

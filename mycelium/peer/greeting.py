@@ -28,9 +28,7 @@ CONFIRMATION: Final = b""
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """Who we are on every link: the key, the network, the generation of our database (u64, 0 for a
-    client).
-    """
+    """Who we are on every link: the key, the network, the generation of our database (u64, 0 for a client)."""
 
     keypair: Keypair
     network: Network

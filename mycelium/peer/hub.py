@@ -23,7 +23,7 @@ from mycelium.config import (
     SESSIONS_MAX,
 )
 from mycelium.errors import MyceliumError, Overloaded, WrongPeer
-from mycelium.peer.closing import GOING_AWAY, TRY_LATER
+from mycelium.peer.closing import GOING_AWAY, INTERNAL, TRY_LATER
 from mycelium.peer.envelope import AuthMode, Envelope
 from mycelium.peer.greeting import CONFIRMATION, Local
 from mycelium.peer.link import Link
@@ -99,9 +99,7 @@ class Hub:
     # --- sending ------------------------------------------------------------------------------------------
 
     def publish(self, message: bytes, klass: int, links: Iterable[Link]) -> list[Link]:
-        """Queue one encoded message for many. Returns the links that did not take it (their queue is
-        full).
-        """
+        """Queue one encoded message for many. Returns the links that did not take it (their queue is full)."""
         by_id = {link.id: link for link in links if not link.closed.done()}
         refused = self.fanout.publish(message, klass, list(by_id))
         self.wake()
@@ -109,14 +107,15 @@ class Hub:
             return []
         self.observer.dropped(klass, len(refused))
         unserved = [by_id[peer] for peer in refused]
+        for link in unserved:
+            link.note_refusal()
         if klass == fanout.CONTROL:
             for link in unserved:
                 link.close(Overloaded("control messages left unread"))
         return unserved
 
     def post(self, type: int, payload: bytes, klass: int, links: Sequence[Link]) -> list[Link]:
-        """Make a message of that MessageType and publish it; encoded once for all that can read the same
-        bytes.
+        """Make a message of that MessageType and publish it, encoded once for each encoding in use.
 
         Returns the links that did not take it.
         """
@@ -125,11 +124,12 @@ class Hub:
         groups: dict[tuple[int, int], list[Link]] = {}
         for link in links:
             groups.setdefault((link.session.version, link.session.encoding), []).append(link)
-            self.observer.message_out(type)
         refused: list[Link] = []
         for group in groups.values():
             message = self.envelope.wrap(group[0].session, type, payload)
             refused += self.publish(message, klass, group)
+        for _ in range(len(links) - len(refused)):
+            self.observer.message_out(type)
         return refused
 
     def wake(self) -> None:
@@ -148,8 +148,15 @@ class Hub:
         again, self._again = self._again, set()
         for peer in again.union(self.fanout.ready()):
             link = self._links.get(peer)
-            if link is not None and link.flush():
-                self.resume(link)
+            if link is None:
+                continue
+            try:
+                if link.flush():
+                    self.resume(link)
+            except Exception:  # one link's failure must not leave the others unwritten
+                log.exception("writing to %s failed", link.remote)
+                self.observer.rejected("internal")
+                link.wire.close(INTERNAL, "internal error")
 
     # --- receiving ----------------------------------------------------------------------------------------
 
@@ -218,12 +225,10 @@ class Hub:
         wire.close(TRY_LATER, f"overloaded: {text}", Overloaded(text))
 
     def _keeps(self, present: Link, inbound: bool) -> bool:
-        """Whether the present session stays when another of the same account, dialled by them if `inbound`,
-        comes.
+        """Whether the present session stays when another comes, which the same account dialled if `inbound`.
 
         Both sides of a simultaneous open see the same two connections and keep the one that the lower account
-        dialled. A second one in the same direction replaces the first: its dialler would not dial if it had
-        it.
+        dialled. A second one in the same direction replaces the first, which its dialler must have lost.
         """
         if present.inbound == inbound:
             return False
@@ -255,9 +260,7 @@ class Hub:
             self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     async def close(self, drain_s: float = 0.0, text: str = "shutting down") -> None:
-        """Admit nobody more, give what is queued up to `drain_s` seconds to leave, say goodbye, and end all
-        links.
-        """
+        """Admit nobody more, give what is queued up to `drain_s` seconds to leave, say goodbye, and end all links."""
         self._closing = True
         if self._ticker is not None:
             self._ticker.cancel()

@@ -103,8 +103,10 @@ class Link:
         """Make a message of that MessageType and send it; as `send`."""
         if self.closed.done():
             return False
-        self.wire.observer.message_out(type)
-        return self.send(self._hub.envelope.wrap(self.session, type, payload), klass)
+        taken = self.send(self._hub.envelope.wrap(self.session, type, payload), klass)
+        if taken:
+            self.wire.observer.message_out(type)
+        return taken
 
     async def drained(self, klass: int) -> None:
         """Wait until a refused message may be tried again. Raises LinkClosed when the link ends."""
@@ -134,6 +136,10 @@ class Link:
             self._refused = False
             self._wake_drained()
         return budget <= 0 and not wire.paused
+
+    def note_refusal(self) -> None:
+        """The queue refused a message that was published to many: `drained` waits for room."""
+        self._refused = True
 
     async def emptied(self) -> None:
         """Wait until nothing is queued, or the link ended."""
@@ -166,7 +172,7 @@ class Link:
         except ProtocolError as error:
             self.wire.fail(error)
             return
-        self.flush()
+        self._hub.resume(self)
 
     # --- receiving ----------------------------------------------------------------------------------------
 
@@ -192,12 +198,11 @@ class Link:
     # --- the end ------------------------------------------------------------------------------------------
 
     def close(self, error: ProtocolError | Overloaded | None = None, text: str = "") -> None:
-        """End the session: with a reason the peer is told, or as a goodbye. What is queued is lost.
-        Idempotent.
-        """
+        """End the session: with a reason the peer is told, or as a goodbye. What is queued is lost. Idempotent."""
         if isinstance(error, ProtocolError):
             self.wire.fail(error, text)
         elif error is not None:
+            self.wire.observer.rejected("overloaded")
             self.wire.close(TRY_LATER, f"overloaded: {text or error}", error)
         else:
             self.wire.close(NORMAL, text)

@@ -10,13 +10,11 @@ from typing import Protocol
 
 
 class Observer(Protocol):
-    """`type` is a MessageType, `klass` one of fanout's CONTROL, REPAIR, PUSH, BULK, `reason` a short
-    label.
-    """
+    """`type` is a MessageType, `klass` one of fanout's CONTROL, REPAIR, PUSH, BULK, `reason` a short label."""
 
     def rejected(self, reason: str) -> None:
         """A connection, or what it sent, was refused. Labels: the `reason` of every ProtocolError, and
-        `upgrade`, `subprotocol`, `handshakes-full`, `address-full`, `sessions-full`, `clients-full`,
+        `upgrade`, `subprotocol`, `overloaded`, `handshakes-full`, `address-full`, `sessions-full`, `clients-full`,
         `internal`."""
 
     def handshake(self, ok: bool, inbound: bool) -> None: ...

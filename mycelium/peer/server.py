@@ -71,15 +71,8 @@ class Server:
         return self._pending_count
 
     async def start(self) -> None:
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener = _listen(self.host, self._port)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.setblocking(False)
-            listener.bind((self.host, self._port))
-            listener.listen(BACKLOG)
             self._port = listener.getsockname()[1]
             # Not loop.create_server: over uvloop's own transport picows hands out its reused header buffer
             # without copying, and a later frame overwrites it (seen with 20 kB frames); aiofastnet copies.
@@ -254,9 +247,7 @@ class Arrival(Intake):
 
 
 def picows_protocol(upgrade: object) -> asyncio.BufferedProtocol:
-    """picows' server side of one connection, as `picows.ws_create_server` makes it, which has no hook at
-    accept.
-    """
+    """picows' server side of one connection, as `picows.ws_create_server` makes it, which has no hook at accept."""
     return cast(
         "asyncio.BufferedProtocol",
         WSProtocol(
@@ -290,6 +281,30 @@ def address_group(host: str) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise what `Server.start` would for an address that cannot be listened on, before anything is made for it."""
+    _listen(host, port).close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _listen_error(error, host, port) from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.setblocking(False)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _listen_error(error, host, port) from None
+    return listener
 
 
 def _listen_error(error: OSError, host: str, port: int) -> ConfigError:

@@ -251,8 +251,7 @@ class Intake(asyncio.BufferedProtocol):
     """Stands between a socket and picows, and bounds what picows holds of bytes that make no frame yet.
 
     picows takes a frame's size limit once, for the life of the connection, and doubles its buffer as bytes
-    arrive. Here a stranger's connection is ended as soon as more than a handshake message is there, or
-    announced.
+    arrive. Here a stranger is stopped as soon as more than a handshake message is announced, or there.
     """
 
     def __init__(self, wire: Wire | None = None, inner: asyncio.BufferedProtocol | None = None) -> None:
@@ -276,7 +275,8 @@ class Intake(asyncio.BufferedProtocol):
         view = cast("memoryview", self._inner.get_buffer(sizehint))
         if len(view) > READ_BYTES:
             view = view[:READ_BYTES]
-        self._view = view
+        if self.wire is not None and self.wire.greeting:
+            self._view = view
         return view
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -306,6 +306,7 @@ class Intake(asyncio.BufferedProtocol):
 
     def _refuse(self, wire: Wire) -> None:
         self._discard = bytearray(4096)
+        self._view = memoryview(b"")
         wire.fail(OversizedMessage(f"a handshake message of more than {HANDSHAKE_BYTES_MAX} bytes"))
 
     def eof_received(self) -> bool | None:
@@ -325,9 +326,7 @@ class Intake(asyncio.BufferedProtocol):
 
 
 def announced_bytes(head: memoryview) -> int:
-    """The payload size that a data frame's header announces (RFC 6455 section 5.2); 0 if not all of it is
-    there.
-    """
+    """The payload size that a data frame's header announces (RFC 6455 section 5.2); 0 if not all of it is there."""
     if len(head) < 2 or head[0] & 0x0F not in _DATA_OPCODES:
         return 0
     size = head[1] & 0x7F

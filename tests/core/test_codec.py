@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import pickle
 import sys
 
 import pytest
+from reference import values
 
 from mycelium import config
 from mycelium._core import codec, schema
@@ -261,3 +263,29 @@ def test_kinds_are_those_of_the_schema():
         if name != "Message":
             assert getattr(codec, constant) == kind
     assert codec.PONG == codec.PING
+
+
+@pytest.mark.parametrize("kind", values.KINDS)
+def test_nothing_is_leaked(kind):
+    """Neither by success nor by a refusal in the middle of a table."""
+    whole = [values.encode(kind, value) for value in values.samples(kind)]
+    spoilt = [data[:end] for data in whole for end in range(0, len(data), 7)]
+    wrong = (object(),) * 13
+
+    def use():
+        for data in whole:
+            values.encode(kind, values.decode(kind, data))
+        for data in spoilt:
+            with contextlib.suppress(MalformedMessage):
+                values.decode(kind, data)
+        with contextlib.suppress(MalformedMessage, TypeError):
+            values.encode(kind, wrong)
+
+    for _ in range(5):
+        use()
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(20):
+        use()
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 20

@@ -108,10 +108,17 @@ def test_table_size(size, why):
     refused("Ping", b.put("<H", b.vtable() + 2, size).bytes(), why)
 
 
-@pytest.mark.parametrize("offset", [1, 2, 3, 17, 20, 24, 0xFFF8, 0xFFFF])
+@pytest.mark.parametrize("offset", [1, 2, 3, 8, 17, 20, 24, 0xFFF8, 0xFFFF])
 def test_field_outside_its_table_or_misaligned(offset):
     b = ping()
     refused("Ping", b.put("<H", b.entry(0), offset).bytes(), "misplaced field")
+
+
+@pytest.mark.parametrize("offset", [1, 2, 3])
+def test_field_within_the_offset_to_the_vtable(offset):
+    """A bool fits any address; only its place is wrong."""
+    b = Buffer(codec.encode(codec.CALL, (1, "", 0, 0, False, b"")))
+    refused("Call", b.put("<H", b.entry(4), offset).bytes(), "misplaced field")
 
 
 def test_fields_may_lie_on_each_other():

@@ -90,11 +90,11 @@ class Service:
 class World:
     """Alice serves, Bob calls."""
 
-    def __init__(self, **options):
+    def __init__(self, encodings=(2, 1), **options):
         self.service = Service()
         self.server = CallServer(self.service.handlers(), self.service.streams(), **options)
         self.alice = Node(local("//Alice", role="client"), on_message=self._serve)
-        self.bob = Node("//Bob", server=False, on_message=self._answer)
+        self.bob = Node(local("//Bob", encodings=encodings), server=False, on_message=self._answer)
 
     def _serve(self, link, message, size):
         self.server.receive(link, message)
@@ -194,6 +194,20 @@ def test_bodies_above_the_cap_are_refused_on_either_side():
                 await anext(world.caller.stream("endless", str(CALL_BYTES_MAX + 1).encode()))
             world.send(REQUEST, Call(77, "echo", 0, 0, False, bytes(CALL_BYTES_MAX + 1)))
             assert isinstance(await world.link.closed, OversizedMessage)
+
+    run(main())
+
+
+def test_what_does_not_fit_a_session_in_json_is_said_clearly():
+    async def main():
+        async with World(encodings=(1,)) as world:
+            assert world.link.session.encoding == 1
+            assert await world.caller.call("echo", bytes(700_000)) == bytes(700_000)
+            with pytest.raises(UsageError, match="does not fit"):
+                await world.caller.call("echo", bytes(CALL_BYTES_MAX))
+            with pytest.raises(CallFailed, match="does not fit"):
+                await world.caller.call("large", str(CALL_BYTES_MAX).encode())
+            assert await world.caller.call("echo", b"x") == b"x"
 
     run(main())
 

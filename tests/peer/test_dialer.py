@@ -10,7 +10,7 @@ import pytest
 from peer.linkkit import CONTROL, PING, Node, local, run, until
 
 from mycelium.config import DIAL_BACKOFF_MAX_MS, DIAL_BACKOFF_MIN_MS
-from mycelium.errors import LinkClosed, MyceliumError, Silence, Unreachable, UsageError
+from mycelium.errors import LinkClosed, MyceliumError, Silence, Unauthorised, Unreachable, UsageError
 from mycelium.peer import dialer as dialer_module
 from mycelium.peer.dialer import Dialer, dial_once
 
@@ -95,6 +95,11 @@ def test_one_who_never_answers_is_given_up():
             bob = Node("//Bob", server=False)
             with pytest.raises(Unreachable, match="no answer in 100 ms"):
                 await dial_once(bob.hub, url, timeout_ms=100)
+            connection, _ = silent.accept()
+            with connection:
+                connection.setblocking(False)
+                while await asyncio.get_running_loop().sock_recv(connection, 4096):
+                    pass  # its request; then the end, for it hung up
 
     run(main())
 
@@ -107,6 +112,24 @@ def test_one_who_upgrades_and_falls_silent_is_given_up(monkeypatch):
             with pytest.raises(Silence):
                 await dial_once(bob.hub, alice.url, timeout_ms=100)
             assert bob.counts.handshakes == {(False, False): 1}
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", [Unauthorised, ZeroDivisionError])
+def test_an_open_handler_that_fails_fails_the_dial(kind):
+    async def main():
+        async with Node("//Alice") as alice:
+            bob = Node("//Bob", server=False)
+
+            def refuse(link):
+                raise kind("not this one")
+
+            bob.hub._on_open = refuse
+            with pytest.raises(Unauthorised if kind is Unauthorised else LinkClosed):
+                await bob.dial(alice)
+            await until(lambda: not alice.hub.links())
+            assert bob.hub.links() == []
 
     run(main())
 

@@ -26,7 +26,7 @@ from mycelium._core import codec
 from mycelium.config import CONTROL_QUEUE_BYTES_MAX, REKEY_S
 from mycelium.errors import LinkClosed, MalformedMessage, Overloaded, ProtocolError, WrongPeer
 from mycelium.identity.signing import sign_message
-from mycelium.peer import closing
+from mycelium.peer import closing, envelope
 from mycelium.peer.dialer import dial_once
 from mycelium.peer.wire import Wire
 from mycelium.protocol import frame
@@ -331,6 +331,20 @@ def test_signed_mode_refuses(flaw, reason):
     run(main())
 
 
+def test_signed_mode_fails_closed_when_it_cannot_remember_more(monkeypatch):
+    monkeypatch.setattr(envelope, "REPLAY_PER_SENDER_MAX", 2)
+
+    async def main():
+        async with Node("//Alice", auth_mode="signed") as alice, Node("//Bob", auth_mode="signed") as bob:
+            link = await bob.dial(alice)
+            for _ in range(20):
+                link.post(PING, b"x", CONTROL)
+            assert isinstance(await link.closed, errors.ReplayTableFull)
+            assert 2 <= alice.messages.qsize() < 20
+
+    run(main())
+
+
 # --- one session per pair of accounts ---------------------------------------------------------------------
 
 
@@ -500,6 +514,22 @@ def test_control_left_unread_closes_the_peer():
             assert bob.counts.drops[CONTROL] == 1
 
     run(main())
+
+
+def test_a_link_that_cannot_be_written_does_not_hold_up_the_others(caplog):
+    async def main():
+        async with Node("//Alice") as alice, Node("//Bob") as bob, Node("//Carol") as carol:
+            for other in (bob, carol):
+                await other.dial(alice)
+            bad, good = (alice.hub.link_of(other.local.account) for other in (bob, carol))
+            bad.session._frames_hard_max = 0  # its key is used up
+            alice.hub.post(PING, b"news", CONTROL, [bad, good])
+            assert (await carol.messages.get())[1].payload == b"news"
+            assert "1011" in str((await bob.closed.get())[1])
+            assert alice.hub.links() == [good]
+
+    run(main())
+    assert "writing to" in caplog.text
 
 
 def test_control_published_to_one_who_leaves_it_unread_closes_that_one():

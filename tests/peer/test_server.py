@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 
@@ -348,7 +349,8 @@ def test_a_flood_from_one_address_is_capped_per_address(monkeypatch):
     run(main())
 
 
-def test_a_flood_crowds_out_itself_and_not_others(monkeypatch):
+@pytest.mark.parametrize("upgraded", [False, True])
+def test_a_flood_crowds_out_itself_and_not_others(upgraded, monkeypatch):
     monkeypatch.setattr(server_module, "HANDSHAKES_PENDING_MAX", 8)
     monkeypatch.setattr(
         server_module, "address_group", lambda host: host if host == "127.0.0.1" else "the flood"
@@ -362,6 +364,9 @@ def test_a_flood_crowds_out_itself_and_not_others(monkeypatch):
                 flood.append(
                     Raw(*await asyncio.open_connection("127.0.0.1", alice.server.port, local_addr=source))
                 )
+                if upgraded and number < 8:
+                    flood[-1].writer.write(upgrade_request(alice.server.port))
+                    await flood[-1].reader.readuntil(b"\r\n\r\n")
             await until(lambda: alice.counts.reasons["handshakes-full"] == 22)
             assert alice.server.pending == 8
             async with Node("//Bob") as bob:  # an honest one finds a place while the flood lasts
@@ -504,6 +509,12 @@ def test_a_port_in_use_is_named_with_a_remedy():
             await other.close()
 
     run(main())
+
+
+def test_a_port_that_is_not_permitted_is_named_with_a_remedy():
+    error = server_module._listen_error(PermissionError(errno.EACCES, "Permission denied"), "127.0.0.1", 80)
+    assert "127.0.0.1:80" in error.what
+    assert "1024" in error.remedy
 
 
 @pytest.mark.parametrize(
