@@ -18,9 +18,10 @@ SUBPROTOCOL: Final = "mycelium.v1"
 HANDSHAKE_BYTES_MAX: Final = 2 * 1024
 """A handshake message. Read before anything is authenticated, so this is what a stranger may make us hold."""
 CONTROL_BYTES_MAX: Final = 64 * 1024
-"""A ping, a request, a vector. Bounds a peer's vector to about 1,000 origins."""
+"""A ping, a record, a handshake's confirmation."""
 DATA_BYTES_MAX: Final = 1024 * 1024
-"""A gossip or sync message, and so a signed batch. Raising it raises every queue bound below with it."""
+"""A gossip or sync message, and so a signed batch, or a vector of about 10,000 origins. Every queue bound below
+rises with it."""
 FRAME_BYTES_MAX: Final = DATA_BYTES_MAX + 64 * 1024
 """A sealed WebSocket frame: the largest message, its length prefix, and small ones coalesced with it."""
 CALL_BYTES_MAX: Final = 768 * 1024
@@ -42,7 +43,7 @@ VALUE_BYTES_MAX: Final = 512 * 1024
 NAME_BYTES_MAX: Final = 64
 """The name of a table or space."""
 BATCH_CHANGES_MAX: Final = 512
-"""A batch is flushed at this many changes. More amortises the signature further (54 us a batch) and delays the first."""
+"""A batch is flushed at this many changes. More amortises its signature (54 us) further and delays the first."""
 BATCH_CHANGES_HARD_MAX: Final = 16_384
 """A batch from the wire, or an explicit `batch()`, may hold this many."""
 BATCH_BYTES: Final = 64 * 1024
@@ -122,7 +123,7 @@ CALLS_PER_CLIENT_MAX: Final = 1_024
 """Calls of one session under way at once; a further one is answered with Overloaded."""
 CALL_TIMEOUT_MS: Final = 30_000
 SEEN_MAX: Final = 131_072
-"""Batch ids remembered against duplicates: 16 bytes each."""
+"""Digests of applied batches remembered, 24 bytes each: a repeat is known without reading the log."""
 
 # --- session ----------------------------------------------------------------------------------------------
 

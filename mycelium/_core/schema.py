@@ -41,7 +41,7 @@ SIZE_MAX: Final = (
     CONTROL_BYTES_MAX,
     DATA_BYTES_MAX,
     DATA_BYTES_MAX,
-    CONTROL_BYTES_MAX,
+    DATA_BYTES_MAX,
     DATA_BYTES_MAX,
     CONTROL_BYTES_MAX,
     DATA_BYTES_MAX,
@@ -161,10 +161,10 @@ TABLES: Final = (
             Field("ranges", "ranges"),
         ),
     ),
-    Table("VersionVector", CONTROL_BYTES_MAX, (Field("origins", "tables", True, table="OriginVersion"),)),
+    Table("VersionVector", DATA_BYTES_MAX, (Field("origins", "tables", True, table="OriginVersion"),)),
     Table(
         "SyncRequest",
-        CONTROL_BYTES_MAX,
+        DATA_BYTES_MAX,
         (
             Field("request_id", "u64"),
             Field("space", "name", True),

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from mycelium._core import merge
 from mycelium._core.codec import Batch, decode_batch, encode_batch
-from mycelium.config import BATCH_BYTES_MAX, CLOCK_AHEAD_MS, GAPS_PER_ORIGIN_MAX, INDEX_ENTRIES_MAX
+from mycelium._core.fanout import SeenSet
+from mycelium.config import BATCH_BYTES_MAX, CLOCK_AHEAD_MS, GAPS_PER_ORIGIN_MAX, INDEX_ENTRIES_MAX, SEEN_MAX
 from mycelium.database import feed, schema
 from mycelium.database.clock import Clock, time_ms_of
 from mycelium.database.hold import Holds
@@ -87,6 +88,7 @@ class Engine:
         self._logs: dict[str, dict[Origin, OriginLog]] = {}
         self._digests: dict[str, bytes] = {}
         self._holds = Holds()
+        self._seen = SeenSet(SEEN_MAX)
         self._prefixes: dict[str, dict[tuple[tuple[str, int], ...], tuple[list[bytes], bytes]]] = {}
         self._index = merge.Index(index_entries_max, index_seed)
         clock = store.get(Column.META, schema.META_CLOCK)
@@ -173,13 +175,15 @@ class Engine:
         origin = Origin(batch.account, batch.generation)
         log = self._log(batch.space, origin)
         last = batch.seq_first + batch.count - 1
+        signed = preimage(signing.BATCH, raw)
         if log.covers(batch.seq_first, last):
+            if signed[-32:] in self._seen:
+                return self._count(Outcome.DUPLICATE)
             held = self._store.get(Column.LOG, schema.log_key(batch.space, origin, batch.seq_first))
             if held is not None and held[SIGNATURE_BYTES:] == raw:
                 return self._count(Outcome.DUPLICATE)
         if self._holds.knows(raw):
             return self._count(Outcome.DUPLICATE)
-        signed = preimage(signing.BATCH, raw)
         if not verify_preimage(batch.account, signed, signature):
             raise BadSignature("a batch whose signature does not verify")
         due_ms = time_ms_of(batch.hlc_first + batch.count - 1) - CLOCK_AHEAD_MS
@@ -263,6 +267,7 @@ class Engine:
             raise
         self._logs.setdefault(batch.space, {})[origin] = grown
         self._digests.pop(batch.space, None)
+        self._seen.add(own_digest)
         self.clock.observe(hlc_last)
         self.feed_last = index
         self.counts["changes"] += batch.count

@@ -144,10 +144,7 @@ class Table:
         encoded = value.key_bytes(key)
         dots = rows.observed(self._database.store, self.spec, encoded, value.value_bytes(element))
         size = DOTS_PER_REMOVE_MAX * DOT_BYTES
-        return [
-            (self.spec, REMOVE, encoded, dots[at : at + size])
-            for at in range(0, len(dots), size)
-        ]
+        return [(self.spec, REMOVE, encoded, dots[at : at + size]) for at in range(0, len(dots), size)]
 
     async def _write(self, change: LocalChange, ack: Ack) -> None:
         await self._database.writer.write(change, ack)

@@ -60,7 +60,7 @@ def test_the_envelope_costs_105_bytes():
 @pytest.mark.parametrize("type", range(12))
 def test_size_cap_by_type(type):
     cap = codec.size_max(type)
-    handshake, control = type in (0, 1), type in (2, 3, 6, 8)
+    handshake, control = type in (0, 1), type in (2, 3, 8)
     expected = config.HANDSHAKE_BYTES_MAX if handshake else config.CONTROL_BYTES_MAX if control else None
     assert cap == (expected or config.DATA_BYTES_MAX)
     # The envelope and its padding take up to 112 bytes.

@@ -292,7 +292,7 @@ def test_scan_groups_what_belongs_to_one_key(name: str) -> None:
         wanted = sorted(keys, key=str.encode)
         assert [(row.key, row.value) async for row in table.scan()] == [(key, value) for key in wanted]
         assert [row.key async for row in table.scan(reverse=True)] == wanted[::-1]
-        assert [(row.key, row.value) async for row in table.scan(reverse=True)][0][1] == value
+        assert {str(row.value) async for row in table.scan(reverse=True)} == {str(value)}
         assert [row.key async for row in table.scan(prefix="a")] == ["a", "a\0", "a\0b", "ab"]
         assert [row.key async for row in table.scan(start="a\0", end="b")] == ["a\0", "a\0b", "ab"]
         assert await table.count() == len(keys)

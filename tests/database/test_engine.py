@@ -87,6 +87,14 @@ def test_a_batch_arrives_and_arrives_again() -> None:
     assert reader.counts["changes"] == 1
 
 
+def test_a_repeat_is_known_from_the_log_after_a_restart() -> None:
+    store = MemoryStore()
+    applied = kit.write(kit.engine("a", store), kit.put("k"))
+    again = kit.engine("a", store)
+    assert again.receive(applied.batch.raw, applied.signature, NOW) is Outcome.DUPLICATE
+    assert again.feed_last == 1
+
+
 def test_a_changed_byte_is_a_bad_signature_or_malformed() -> None:
     raw, signature = forge(kit.engine("a"), ONE)
     refuse((raw, signature[:-1] + bytes((signature[-1] ^ 1,))), BadSignature)

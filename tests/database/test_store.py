@@ -236,11 +236,11 @@ def test_a_really_full_disk_refuses_and_recovers(small_disk: Callable[[], Path])
     store = RocksStore(disk / "data", reserve_bytes=0)
     ballast = disk / "ballast"
     written = 0
-    with ballast.open("wb") as file, pytest.raises(OSError, match="No space"):  # noqa: PT012
+    with ballast.open("wb") as file, pytest.raises(OSError, match="No space"):
         for _ in range(1000):
             file.write(bytes(100_000))
             file.flush()
-    with pytest.raises(StoreFull, match="no space"):  # noqa: PT012
+    with pytest.raises(StoreFull, match="no space"):
         for written in range(1000):
             write(store, (Column.LIVE, b"%d" % written, os.urandom(50_000)))
             store.sync()

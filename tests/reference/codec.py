@@ -35,8 +35,9 @@ WIDTHS = {
 }
 CAPS = dict.fromkeys(("Batch",), config.BATCH_BYTES_MAX)
 CAPS |= dict.fromkeys(("Hello", "Identity"), config.HANDSHAKE_BYTES_MAX)
-CAPS |= dict.fromkeys(("Change", "SignedBatch", "Gossip", "SyncResponse", "Call"), config.DATA_BYTES_MAX)
-HANDSHAKE, CONTROL = (0, 1), (2, 3, 6, 8)
+_DATA = ("Change", "SignedBatch", "Gossip", "SyncRequest", "SyncResponse", "VersionVector", "Call")
+CAPS |= dict.fromkeys(_DATA, config.DATA_BYTES_MAX)
+HANDSHAKE, CONTROL = (0, 1), (2, 3, 8)
 
 
 class RefusedError(Exception):
