@@ -66,6 +66,12 @@ HELD_BYTES_MAX: Final = 1024 * 1024
 GAPS_PER_ORIGIN_MAX: Final = 1_024
 """Ranges held beyond the contiguous head of one origin; a batch that would open another is left to sync."""
 
+ABSENCE_S: Final = 7 * 24 * 3600
+"""A member away for this long no longer keeps tombstones from being collected, and must start from a snapshot."""
+STABLE_AFTER_S: Final = 60
+"""An agreement this old is durable on both sides: group commit takes milliseconds."""
+COLLECT_INTERVAL_S: Final = 60
+"""Between two passes over the tombstones."""
 INDEX_ENTRIES_MAX: Final = 4_000_000
 """Keys whose clock is kept in memory, 24 bytes each at up to 3/4 load. Beyond it a write reads the row first (3 us)."""
 

@@ -87,6 +87,7 @@ class Engine:
         self._authority = authority
         self._logs: dict[str, dict[Origin, OriginLog]] = {}
         self._digests: dict[str, bytes] = {}
+        self._vectors: dict[str, Vector] = {}
         self._holds = Holds()
         self._seen = SeenSet(SEEN_MAX)
         self._prefixes: dict[str, dict[tuple[tuple[str, int], ...], tuple[list[bytes], bytes]]] = {}
@@ -102,7 +103,12 @@ class Engine:
         return sorted(self._logs)
 
     def vector(self, space: str) -> Vector:
-        return {origin: log.held() for origin, log in self._logs.get(space, {}).items() if log.spans}
+        """What is held of each origin. Shared between callers until the next batch: not to be changed."""
+        found = self._vectors.get(space)
+        if found is None:
+            logs = self._logs.get(space, {})
+            found = self._vectors[space] = {origin: log.held() for origin, log in logs.items() if log.spans}
+        return found
 
     def vector_digest(self, space: str) -> bytes:
         """16 bytes; equal on two nodes when they hold the same batches of the space."""
@@ -111,9 +117,12 @@ class Engine:
             found = self._digests[space] = vector_digest(self.vector(space))
         return found
 
+    def head(self, space: str, origin: Origin) -> int:
+        """The sequence number up to which everything of the origin is held."""
+        return self._log(space, origin).head
+
     def own_head(self, space: str) -> int:
-        log = self._logs.get(space, {}).get(self.origin)
-        return log.head if log else 0
+        return self.head(space, self.origin)
 
     def log_records(
         self, space: str, origin: Origin, first: int, last: int
@@ -267,6 +276,7 @@ class Engine:
             raise
         self._logs.setdefault(batch.space, {})[origin] = grown
         self._digests.pop(batch.space, None)
+        self._vectors.pop(batch.space, None)
         self._seen.add(own_digest)
         self.clock.observe(hlc_last)
         self.feed_last = index

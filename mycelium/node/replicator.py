@@ -10,14 +10,16 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from mycelium._core import codec, fanout
 from mycelium.config import GOSSIP_BYTES, SILENCE_MS, SYNC_SERVES_MAX
 from mycelium.database.database import Database
-from mycelium.database.engine import Applied
+from mycelium.database.engine import Applied, Engine
+from mycelium.database.stability import Stability, collect
 from mycelium.database.sync import SyncMachine
-from mycelium.database.vector import Origin, vector_from_wire
+from mycelium.database.vector import Held, Origin, Vector, vector_digest, vector_from_wire
 from mycelium.errors import LinkClosed, MalformedMessage, Silence, StoreError
 from mycelium.metagraph.membership import Source
 from mycelium.node.ratelimit import Quiet
@@ -35,6 +37,47 @@ from mycelium.protocol.messages import (
 log = logging.getLogger(__name__)
 
 
+class _Unacked(NamedTuple):
+    """An origin that is owed an acknowledgement of its log up to `head`, once the feed is durable up to there."""
+
+    feed_index: int
+    space: str
+    origin: Origin
+    head: int
+
+
+class Shown:
+    """The engine as peers may see it: without those batches of this node's own that are not durable yet.
+
+    A crash can still undo them, and their sequence numbers would then be signed a second time. The rest is the
+    engine's; what was lost of another origin's log is fetched again.
+    """
+
+    def __init__(self, engine: Engine, unpushed: Iterable[Applied]) -> None:
+        self._engine = engine
+        self._unpushed = unpushed
+        self.log_records = engine.log_records
+        self.receive = engine.receive
+
+    def vector(self, space: str) -> Vector:
+        vector = self._engine.vector(space)
+        first = self._first_unpushed(space)
+        own = vector.get(self._engine.origin)
+        if first is not None and own is not None:
+            vector[self._engine.origin] = Held(min(own.head, first - 1), own.ranges)
+            if first == 1 and not own.ranges:
+                del vector[self._engine.origin]
+        return vector
+
+    def vector_digest(self, space: str) -> bytes:
+        if self._first_unpushed(space) is None:
+            return self._engine.vector_digest(space)
+        return vector_digest(self.vector(space))
+
+    def _first_unpushed(self, space: str) -> int | None:
+        return next((one.batch.seq_first for one in self._unpushed if one.batch.space == space), None)
+
+
 class Replicator:
     """One node's share in the replication of its spaces."""
 
@@ -49,9 +92,13 @@ class Replicator:
         self._serving: dict[int, asyncio.Task[None]] = {}
         self._serves = asyncio.Semaphore(SYNC_SERVES_MAX)
         self._unpushed: deque[Applied] = deque()
-        self._unacked: dict[str, set[Origin]] = {}
+        self._unacked: deque[_Unacked] = deque()
         self._quiet = Quiet(log, interval_s=10)
-        self.sync = SyncMachine(self._engine, self._may_read, database.spaces)
+        self._shown = Shown(self._engine, self._unpushed)
+        self._stability = Stability(now_ms())
+        self.collected = 0
+        """Tombstones taken out since the start."""
+        self.sync = SyncMachine(self._shown, self._may_read, database.spaces)
         self._engine.on_applied.append(self._applied)
         database.committer.on_durable.append(self._durable)
 
@@ -62,6 +109,12 @@ class Replicator:
         self._links[link.id] = link
         self.sync.peer_up(link.id, self._now_ms())
         self._ping(link)
+        # What became durable while there was no session could not be acknowledged then.
+        for space in self._database.spaces:
+            for origin, held in self._engine.vector(space).items():
+                if origin.account == link.account:
+                    self._unacked.append(_Unacked(self._engine.feed_last, space, origin, held.head))
+        self._acknowledge(self._database.committer.durable)
 
     def link_closed(self, link: Link) -> None:
         del self._links[link.id]
@@ -144,7 +197,7 @@ class Replicator:
     def _ping(self, link: Link) -> None:
         self._ping_sequence += 1
         digests = [
-            SpaceDigest(space, self._engine.vector_digest(space))
+            SpaceDigest(space, self._shown.vector_digest(space))
             for space in self._database.spaces
             if self._may_read(link.id, space)
         ]
@@ -153,8 +206,13 @@ class Replicator:
 
     def _ping_received(self, link: Link, ping: Ping) -> None:
         link.post(MessageType.PONG, Ping(ping.sequence, ping.sent, []).encode(), fanout.CONTROL)
+        now_ms = self._now_ms()
+        self._stability.heard(link.account, now_ms)
         for digest in ping.vectors:
-            request = self.sync.digest_seen(link.id, digest.space, digest.digest, self._now_ms())
+            if digest.digest == self._engine.vector_digest(digest.space):
+                vector = self._engine.vector(digest.space)
+                self._stability.equal(link.account, digest.space, vector, now_ms)
+            request = self.sync.digest_seen(link.id, digest.space, digest.digest, now_ms)
             if request is not None:
                 link.post(MessageType.DB_SYNC_REQ, request.encode(), fanout.CONTROL)
 
@@ -164,6 +222,24 @@ class Replicator:
         if 0 <= rtt_ns < SILENCE_MS * 1_000_000:
             link.rtt_ms = rtt_ns / 1e6
 
+    async def collect(self) -> None:
+        """One pass over the tombstones: takes out those that every member has."""
+        members = [
+            account for account in self._source.epoch().members if account != self._engine.origin.account
+        ]
+        members = [account for account in members if self._source.epoch().may_write(account)]
+        for space in self._database.spaces:
+            frontier = self._stability.frontier(space, members, self._now_ms())
+            if not members:
+                frontier = self._engine.vector(space)
+            after: bytes | None = None
+            while frontier:
+                gone, after = collect(self._database.store, space, frontier, after)
+                self.collected += gone
+                if after is None:
+                    break
+                await asyncio.sleep(0)
+
     # --- what was applied -------------------------------------------------------------------------------
 
     def _applied(self, applied: Applied) -> None:
@@ -171,7 +247,9 @@ class Replicator:
             self._unpushed.append(applied)
         else:
             batch = applied.batch
-            self._unacked.setdefault(batch.space, set()).add(Origin(batch.account, batch.generation))
+            origin = Origin(batch.account, batch.generation)
+            head = self._engine.head(batch.space, origin)
+            self._unacked.append(_Unacked(applied.feed_index, batch.space, origin, head))
 
     def _durable(self, index: int) -> None:
         # Pushed only now: a batch that a crash could still undo would leave its numbers signed twice.
@@ -180,7 +258,7 @@ class Replicator:
             ready.append(self._unpushed.popleft())
         if ready:
             self._push(ready)
-        self._acknowledge()
+        self._acknowledge(index)
 
     def _push(self, ready: list[Applied]) -> None:
         links = [link for link in self.members() if self._may_read(link.id, ready[0].batch.space)]
@@ -199,18 +277,18 @@ class Replicator:
     def _publish(self, group: list[tuple[bytes, bytes]], links: list[Link]) -> None:
         self._hub.post(MessageType.GOSSIP, codec.encode_gossip(group), fanout.PUSH, links)
 
-    def _acknowledge(self) -> None:
+    def _acknowledge(self, durable: int) -> None:
         """Tell each connected origin how much of its log is durable here."""
-        unacked, self._unacked = self._unacked, {}
-        for space, origins in unacked.items():
-            vector = self._engine.vector(space)
-            for origin in origins:
-                link = self._hub.link_of(origin.account)
-                if link is not None and origin in vector:
-                    held = vector[origin]
-                    wire = [OriginVersion(origin.account, origin.generation, held.head, [])]
-                    ack = SyncResponse(0, space, [], False, True, wire)
-                    link.post(MessageType.SYNC, ack.encode(), fanout.CONTROL)
+        heads: dict[tuple[str, Origin], int] = {}
+        while self._unacked and self._unacked[0].feed_index <= durable:
+            _, space, origin, head = self._unacked.popleft()
+            heads[space, origin] = head
+        for (space, origin), head in heads.items():
+            link = self._hub.link_of(origin.account)
+            if link is not None:
+                wire = [OriginVersion(origin.account, origin.generation, head, [])]
+                ack = SyncResponse(0, space, [], False, True, wire)
+                link.post(MessageType.SYNC, ack.encode(), fanout.CONTROL)
 
     # --- serving ----------------------------------------------------------------------------------------
 
