@@ -48,8 +48,8 @@ BATCH_CHANGES_HARD_MAX: Final = 16_384
 """A batch from the wire, or an explicit `batch()`, may hold this many."""
 BATCH_BYTES: Final = 64 * 1024
 """A batch is flushed when its changes reach this size."""
-BATCH_BYTES_MAX: Final = DATA_BYTES_MAX - 16 * 1024
-"""An encoded batch, leaving room for the envelope."""
+BATCH_BYTES_MAX: Final = 704 * 1024
+"""An encoded batch. In JSON it travels as base64, a third longer, and must still fit a message of DATA_BYTES_MAX."""
 BATCH_DELAY_MS: Final = 5
 """A batch is flushed this long after its first change."""
 TABLES_PER_BATCH_MAX: Final = 256
@@ -61,17 +61,15 @@ CLOCK_AHEAD_MS: Final = 2_000
 ANCHOR_SKEW_MS: Final = 3_600_000
 """A batch's clock may differ this much from the time of its reference block. Decides validity, the same everywhere."""
 HELD_BATCHES_MAX: Final = 1_000
-"""Batches of one origin waiting to be due; beyond it they are dropped and fetched again by vector."""
+"""Batches of one account waiting to be due; beyond it they are dropped and fetched again by vector."""
 HELD_BYTES_MAX: Final = 1024 * 1024
-GAPS_PER_ORIGIN_MAX: Final = 1_024
-"""Ranges held beyond the contiguous head of one origin; a batch that would open another is left to sync."""
+GAPS_PER_ORIGIN_MAX: Final = 32
+"""Ranges held beyond the contiguous head of one origin; a batch that would open another is left to sync. They are
+written again with every batch, 84 bytes each."""
+GENERATIONS_MAX: Final = 16
+"""Databases of one account in one space: restored backups. Bounds what an account can add to everyone's vectors; of
+further ones nothing is stored, here or at any node that knows as many."""
 
-ABSENCE_S: Final = 7 * 24 * 3600
-"""A member away for this long no longer keeps tombstones from being collected, and must start from a snapshot."""
-STABLE_AFTER_S: Final = 60
-"""An agreement this old is durable on both sides: group commit takes milliseconds."""
-COLLECT_INTERVAL_S: Final = 60
-"""Between two passes over the tombstones."""
 INDEX_ENTRIES_MAX: Final = 4_000_000
 """Keys whose clock is kept in memory, 24 bytes each at up to 3/4 load. Beyond it a write reads the row first (3 us)."""
 
@@ -95,9 +93,13 @@ SYNC_RESPONSE_BYTES: Final = 256 * 1024
 GOSSIP_BYTES: Final = 512 * 1024
 """Batches that became durable together travel in one message up to this size."""
 SYNC_TIMEOUT_MS: Final = 10_000
-"""Without an answer for this long, the sync is tried with another peer."""
-SYNC_SERVES_MAX: Final = 4
-"""Peers served at one time; further ones wait in order."""
+"""A fetch that brought nothing new for this long is given up, and its peer left alone for three times as long."""
+SYNC_BAR_MS: Final = 10_000
+"""An origin whose batches cannot be taken now is left out of requests for this long, so that others get their turn."""
+SYNC_RANGES_MAX: Final = 16_384
+"""Ranges beyond gaps in one request; above it only heads are sent, and some batches come twice."""
+COMMIT_RETRY_S: Final = 0.25
+"""Between two tries to make durable what is applied, while the disk refuses."""
 
 # --- peers ------------------------------------------------------------------------------------------------
 

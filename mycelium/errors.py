@@ -9,6 +9,7 @@ MyceliumError
 │   ├── StoreForeign         the directory is not Mycelium's, or belongs to another account or network
 │   ├── StoreLocked          another process has it open
 │   ├── StoreFull            no space; writes are refused until there is
+│   ├── NotDurable           applied and visible here, but the disk refused to make it durable so far
 │   └── StoreClosed
 ├── UsageError               the caller asked for what cannot be
 │   ├── UnknownTable
@@ -85,6 +86,10 @@ class StoreLocked(StoreError, ConfigError):
 
 class StoreFull(StoreError):
     """No space left on the device: writes are refused until there is."""
+
+
+class NotDurable(StoreError):
+    """Applied and visible here, but the disk refused to make it durable so far; that is tried again for ever."""
 
 
 class StoreClosed(StoreError):

@@ -75,6 +75,7 @@ def engine(
         identity,
         pair,
         authority or FixedAuthority(),
+        spaces=frozenset({"main", "other"}),
         index_seed=bytes(16),
         index_entries_max=entries_max,
     )

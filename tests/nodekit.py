@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import clikit
 import kit
 import uvloop
 from websockets.asyncio.client import connect as ws_connect
@@ -215,6 +218,52 @@ def everything(node: Node) -> dict[str, list[tuple[bytes, bytes]]]:
     return {column.name: list(node.database.store.scan(column, b"", None)) for column in columns}
 
 
+# --- a node in a process ----------------------------------------------------------------------------------
+
+
+class Process:
+    """A node in a process of its own: started, killed, stopped, asked to end; by its id."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.process: asyncio.subprocess.Process | None = None
+        self.generation = 0
+
+    async def spawn(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            *clikit.command("node", "run", "--config", self.place.config, "--json", "--until-eof"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=sys.stderr,
+            env=clikit.environment(),
+            start_new_session=True,
+        )
+
+    async def ready(self) -> dict:
+        line = await self.process.stdout.readline()
+        assert line, f"the node ended with {await self.process.wait()}"
+        ready = json.loads(line)
+        assert self.generation in (0, ready["generation"]), "a restart on the same data is the same origin"
+        self.generation = ready["generation"]
+        return ready
+
+    def signal(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    async def gone(self) -> int:
+        code = await self.process.wait()
+        self.process.stdin.close()
+        return code
+
+    async def __aenter__(self) -> Process:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+
 # --- a member that misbehaves -----------------------------------------------------------------------------
 
 
@@ -309,7 +358,7 @@ class Hostile:
         return codec.encode_message(*fields.values(), signature, self.session.encoding)
 
     async def send(self, *messages: bytes) -> None:
-        await self.send_body(frame.join(messages))
+        await self.send_body(b"".join(len(raw).to_bytes(4, "little") + raw for raw in messages))
 
     async def send_body(self, body: bytes) -> None:
         await self.socket.send(self.session.seal(body))

@@ -129,16 +129,9 @@ async def status(session: Session) -> None:
     if session.json:
         output.emit(found)
         return
-    console = output.console()
-    plain = [(key, value) for key, value in found.items() if not isinstance(value, dict | list)]
-    console.print(output.grid(("node", ""), [(key, output.show(value)) for key, value in plain]))
-    for key, value in found.items():
-        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-            columns = list(value[0])
-            rows = [[output.show(item.get(column)) for column in columns] for item in value]
-            console.print(output.grid(columns, rows, title=key))
-        elif isinstance(value, dict) and value:
-            console.print(output.grid((key, ""), [(name, output.show(item)) for name, item in value.items()]))
+    from mycelium.cli.status import status_view
+
+    output.console().print(status_view(found))
 
 
 def backup(

@@ -11,14 +11,13 @@ import asyncio
 import base64
 import os
 import sys
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from mycelium.errors import ConfigError, MyceliumError, UsageError
 
@@ -68,17 +67,6 @@ def emit(value: Any) -> None:
 def show(value: Any) -> str:
     """A key or value for people: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json_text(value)
-
-
-def grid(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> RichTable:
-    """A table; the first column is left-aligned, numbers are right-aligned."""
-    table = RichTable(title=title, title_justify="left", header_style="bold", expand=False)
-    for at, name in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[at], int | float) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
-    return table
 
 
 def error_line(error: BaseException) -> str:
@@ -136,7 +124,6 @@ __all__ = [
     "emit",
     "error_line",
     "fail",
-    "grid",
     "guard",
     "json_text",
     "line",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 
+from mycelium.errors import StoreClosed
+
 
 class Acks:
     """Contiguous durable heads of this node's origin, by space and peer account."""
 
     def __init__(self) -> None:
         self._heads: defaultdict[str, dict[bytes, int]] = defaultdict(dict)
+        self._closed = False
         self._waiting: defaultdict[str, list[tuple[int, int, asyncio.Future[None]]]] = defaultdict(list)
 
     def heads(self, space: str) -> dict[bytes, int]:
@@ -34,10 +37,21 @@ class Acks:
                 left.append(entry)
         self._waiting[space] = left
 
+    def close(self) -> None:
+        """No more acknowledgements will come: StoreClosed for those who wait."""
+        self._closed = True
+        for waiting in self._waiting.values():
+            for _, _, future in waiting:
+                if not future.done():
+                    future.set_exception(StoreClosed("the node closed before enough peers had acknowledged"))
+        self._waiting.clear()
+
     async def wait(self, space: str, seq: int, peers: int) -> None:
-        """Return once `peers` peers hold everything up to `seq` durably."""
+        """Return once `peers` peers hold everything up to `seq` durably. StoreClosed when the node closes first."""
         if sum(head >= seq for head in self._heads[space].values()) >= peers:
             return
+        if self._closed:
+            raise StoreClosed("the database is closed")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[space].append((seq, peers, future))
         await future

@@ -1,4 +1,4 @@
-"""Group commit: one `Store.sync` at a time in a thread of its own, for everything that was applied before it began.
+"""Group commit: one `Store.sync` at a time in a thread of its own, for everything applied before it began.
 
 Knows feed indices only. Who waits for what, and what to tell whom, is its callers' business.
 """
@@ -6,19 +6,23 @@ Knows feed indices only. Who waits for what, and what to tell whom, is its calle
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from heapq import heappop, heappush
 from itertools import count
 
-from mycelium.errors import StoreClosed, StoreError
+from mycelium.config import COMMIT_RETRY_S
+from mycelium.errors import NotDurable, StoreClosed, StoreError
+
+log = logging.getLogger(__name__)
 
 
 class Committer:
     """Turns applied into durable.
 
     `durable` is the last feed index that survives a crash. Every `on_durable` callback is called with it, on the
-    loop, each time it advances.
+    loop, each time it advances. A sync that fails is told to those who wait for it, and tried again.
     """
 
     def __init__(self, sync: Callable[[], None], durable: int) -> None:
@@ -31,28 +35,27 @@ class Committer:
         self._advanced: asyncio.Future[None] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mycelium-sync")
         self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
         self._closed = False
 
     def applied(self, index: int) -> None:
         """A batch was applied at `index`; make it durable soon."""
         self._applied = index
-        if self._task is None and not self._closed:
+        if self._task is None and not self._closing.is_set():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="group-commit")
 
     async def wait(self, index: int) -> None:
-        """Return once `index` is durable. StoreFull, StoreError when the sync that would cover it failed."""
+        """Return once `index` is durable. NotDurable when the sync that would cover it fails, StoreClosed."""
         if index <= self.durable:
             return
         if self._closed:
             raise StoreClosed("the store is closed")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heappush(self._waiting, (index, next(self._tie), future))
-        if self._task is None:
-            self.applied(self._applied)
         await future
 
     async def advanced(self) -> None:
-        """Return when `durable` next advances, or raise StoreClosed."""
+        """Return when `durable` next advances. StoreClosed."""
         if self._closed:
             raise StoreClosed("the store is closed")
         if self._advanced is None:
@@ -60,13 +63,21 @@ class Committer:
         await asyncio.shield(self._advanced)
 
     async def close(self) -> None:
-        """Sync what is applied, then stop. Raises what that last sync raised."""
+        """One last sync for what is applied, then nobody waits any more. Raises what that sync raised."""
+        self._closing.set()
         if self._task is not None:
             await self._task
-        self._closed = True
+        # Those whose batch was flushed a moment ago come to wait in this turn of the loop.
+        await asyncio.sleep(0)
+        target = self._applied
         try:
             await asyncio.get_running_loop().run_in_executor(self._pool, self._sync)
+            self._advance(target)
+        except StoreError as error:
+            self._fail(target, error)
+            raise
         finally:
+            self._closed = True
             self._pool.shutdown(wait=False)
             if self._advanced is not None:
                 self._advanced.set_exception(StoreClosed("the store is closed"))
@@ -74,27 +85,41 @@ class Committer:
                 self._advanced = None
 
     async def _run(self) -> None:
+        """Sync until everything applied is durable, or the committer closes."""
         loop = asyncio.get_running_loop()
         try:
-            while self.durable < self._applied:
+            while self.durable < self._applied and not self._closing.is_set():
                 target = self._applied
                 try:
                     await loop.run_in_executor(self._pool, self._sync)
                 except StoreError as error:
                     self._fail(target, error)
-                    return
-                self._advance(target)
+                    await self._pause()
+                else:
+                    self._advance(target)
         finally:
             self._task = None
 
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(COMMIT_RETRY_S):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+
     def _advance(self, target: int) -> None:
-        self.durable = target
+        if target > self.durable:
+            self.durable = target
+            for callback in self.on_durable:
+                try:
+                    callback(target)
+                except Exception:
+                    # A bug of who is told; what is durable is durable all the same, and others wait to hear it.
+                    log.exception("telling that %d is durable failed", target)
         while self._waiting and self._waiting[0][0] <= target:
             future = heappop(self._waiting)[2]
             if not future.done():
                 future.set_result(None)
-        for callback in self.on_durable:
-            callback(target)
         if self._advanced is not None:
             self._advanced.set_result(None)
             self._advanced = None
@@ -103,4 +128,4 @@ class Committer:
         while self._waiting and self._waiting[0][0] <= target:
             future = heappop(self._waiting)[2]
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(NotDurable(f"applied here, but not durable yet: {error}"))

@@ -77,7 +77,14 @@ class Database:
         self.tables = dict(tables)
         self.account = keypair.account
         self.generation = identity.generation
-        self.engine = Engine(store, identity, keypair, authority, index_seed=secrets.token_bytes(16))
+        self.engine = Engine(
+            store,
+            identity,
+            keypair,
+            authority,
+            spaces=frozenset(self.spaces),
+            index_seed=secrets.token_bytes(16),
+        )
         self.committer = Committer(store.sync, self.engine.feed_last)
         self.acks = Acks()
         self.writer = Writer(self.engine, self.committer, self.acks, now_ms)
@@ -164,7 +171,8 @@ class Database:
         if self._closed:
             return
         self._closed = True
-        self.writer.flush_all()
+        self.writer.close()
+        self.acks.close()
         try:
             await self.committer.close()
         finally:

@@ -17,7 +17,14 @@ from typing import Any, NamedTuple
 from mycelium._core import merge
 from mycelium._core.codec import Batch, decode_batch, encode_batch
 from mycelium._core.fanout import SeenSet
-from mycelium.config import BATCH_BYTES_MAX, CLOCK_AHEAD_MS, GAPS_PER_ORIGIN_MAX, INDEX_ENTRIES_MAX, SEEN_MAX
+from mycelium.config import (
+    BATCH_BYTES_MAX,
+    CLOCK_AHEAD_MS,
+    GAPS_PER_ORIGIN_MAX,
+    GENERATIONS_MAX,
+    INDEX_ENTRIES_MAX,
+    SEEN_MAX,
+)
 from mycelium.database import feed, schema
 from mycelium.database.clock import Clock, time_ms_of
 from mycelium.database.hold import Holds
@@ -30,6 +37,7 @@ from mycelium.errors import (
     Equivocation,
     OversizedMessage,
     ProtocolError,
+    StaleMessage,
     StoreError,
     Unauthorised,
     ValueRefused,
@@ -66,7 +74,10 @@ class Applied(NamedTuple):
 
 
 class Engine:
-    """State of one store. All methods run on one thread; each call is complete when it returns."""
+    """State of one store. All methods run on one thread; each call is complete when it returns.
+
+    Of `spaces` it takes everything; batches of other spaces are none of this node's business.
+    """
 
     def __init__(
         self,
@@ -75,6 +86,7 @@ class Engine:
         keypair: Keypair,
         authority: Authority,
         *,
+        spaces: frozenset[str],
         index_seed: bytes,
         index_entries_max: int = INDEX_ENTRIES_MAX,
     ) -> None:
@@ -85,6 +97,7 @@ class Engine:
         self._store = store
         self._keypair = keypair
         self._authority = authority
+        self._spaces = spaces
         self._logs: dict[str, dict[Origin, OriginLog]] = {}
         self._digests: dict[str, bytes] = {}
         self._vectors: dict[str, Vector] = {}
@@ -137,7 +150,8 @@ class Engine:
 
     def originate(self, space: str, changes: Sequence[LocalChange], now_ms: int) -> Applied:
         """Sign and apply a batch of this node's own. Unauthorised, ValueRefused, StoreFull; nothing changed then."""
-        epoch, block = self._authority.anchor(now_ms)
+        # A clock that was ahead and has been set right: the writes go on where they were, and are due when they are.
+        epoch, block = self._authority.anchor(max(now_ms, time_ms_of(self.clock.last + 1)))
         allowed = self._authority.may_write(epoch, self.origin.account, space)
         if not allowed:
             raise Unauthorised(f"this node's account may not write to {space!r} in epoch {epoch}")
@@ -169,7 +183,12 @@ class Engine:
             rows,
         )
         batch = decode_batch(raw)
-        check(batch, self.identity.netuid, self.identity.genesis, self._authority)
+        try:
+            check(batch, self.identity.netuid, self.identity.genesis, self._authority)
+        except StaleMessage as error:
+            raise StoreError(
+                f"this node's clock and the chain's are more than an hour apart: {error}"
+            ) from None
         signed = preimage(signing.BATCH, raw)
         return self._apply(batch, self._keypair.sign_preimage(signed), log, signed[-32:], own=True)
 
@@ -195,10 +214,16 @@ class Engine:
             return self._count(Outcome.DUPLICATE)
         if not verify_preimage(batch.account, signed, signature):
             raise BadSignature("a batch whose signature does not verify")
+        if batch.space not in self._spaces:
+            return self._count(Outcome.LEFT)
         due_ms = time_ms_of(batch.hlc_first + batch.count - 1) - CLOCK_AHEAD_MS
         if not decided or due_ms > now_ms:
-            kept = self._holds.add(origin, raw, signature, due_ms if decided else now_ms + CLOCK_AHEAD_MS)
+            kept = self._holds.add(
+                batch.account, raw, signature, due_ms if decided else now_ms + CLOCK_AHEAD_MS
+            )
             return self._count(Outcome.HELD if kept else Outcome.LEFT)
+        if not log.spans and self._generations(batch.space, batch.account) >= GENERATIONS_MAX:
+            return self._count(Outcome.LEFT)
         if log.gaps >= GAPS_PER_ORIGIN_MAX and batch.seq_first != log.head + 1:
             return self._count(Outcome.LEFT)
         self._apply(batch, signature, log, signed[-32:], own=False)
@@ -230,6 +255,9 @@ class Engine:
         log = self._logs.get(space, {}).get(origin)
         return log if log is not None else OriginLog()
 
+    def _generations(self, space: str, account: bytes) -> int:
+        return sum(origin.account == account for origin in self._logs.get(space, ()))
+
     def _get(self, column: int, keys: list[bytes]) -> list[bytes | None]:
         return self._store.get_many(Column(column), keys)
 
@@ -246,6 +274,7 @@ class Engine:
         grown = OriginLog(spans)
         prefixes, merges = self._table_prefixes(batch.space, batch.tables)
         store = self._store
+        write = store.batch()
         live, dead = store.column(Column.LIVE), store.column(Column.DEAD)
         plan = merge.resolve(
             self._index,
@@ -263,7 +292,6 @@ class Engine:
         log_key = schema.log_key(batch.space, origin, batch.seq_first)
         index = self.feed_last + 1
         try:
-            write = store.batch()
             plan.emit(write.put, write.delete, (live, dead))
             write.put(log_key, signature + batch.raw, store.column(Column.LOG))
             write.put(schema.vector_key(batch.space, origin), grown.encode(), store.column(Column.VECTOR))
@@ -321,7 +349,7 @@ class Engine:
         room = index_entries_max
         for column in (Column.LIVE, Column.DEAD):
             for prefix in self.table_prefixes(column):
-                if prefix[-1] in (MergeType.LWW, MergeType.OWN):
+                if prefix[-1] in (MergeType.LWW, MergeType.OWN, MergeType.SET):
                     rows = self._store.scan(column, prefix, after_prefix(prefix))
                     room -= self._index.load(islice(rows, room + 1), column is Column.DEAD)
                     if room < 0:

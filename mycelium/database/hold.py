@@ -9,17 +9,16 @@ import heapq
 from collections import Counter
 
 from mycelium.config import HELD_BATCHES_MAX, HELD_BYTES_MAX
-from mycelium.database.vector import Origin
 
 
 class Holds:
-    """At most HELD_BATCHES_MAX batches and HELD_BYTES_MAX bytes of each origin."""
+    """At most HELD_BATCHES_MAX batches and HELD_BYTES_MAX bytes of each account."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, bytes, bytes, Origin]] = []
+        self._heap: list[tuple[int, bytes, bytes, bytes]] = []
         self._known: set[bytes] = set()
-        self._count: Counter[Origin] = Counter()
-        self._bytes: Counter[Origin] = Counter()
+        self._count: Counter[bytes] = Counter()
+        self._bytes: Counter[bytes] = Counter()
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -28,25 +27,25 @@ class Holds:
         # Hashing a batch costs more than the rest of this: not done while nothing waits.
         return bool(self._known) and raw in self._known
 
-    def add(self, origin: Origin, raw: bytes, signature: bytes, due_ms: int) -> bool:
-        """False: no room for this origin."""
-        if self._count[origin] >= HELD_BATCHES_MAX or self._bytes[origin] + len(raw) > HELD_BYTES_MAX:
+    def add(self, account: bytes, raw: bytes, signature: bytes, due_ms: int) -> bool:
+        """False: no room for this account."""
+        if self._count[account] >= HELD_BATCHES_MAX or self._bytes[account] + len(raw) > HELD_BYTES_MAX:
             return False
-        heapq.heappush(self._heap, (due_ms, raw, signature, origin))
+        heapq.heappush(self._heap, (due_ms, raw, signature, account))
         self._known.add(raw)
-        self._count[origin] += 1
-        self._bytes[origin] += len(raw)
+        self._count[account] += 1
+        self._bytes[account] += len(raw)
         return True
 
     def due(self, now_ms: int) -> list[tuple[bytes, bytes]]:
         """Take out what is due by now, oldest first: (batch bytes, signature)."""
         taken = []
         while self._heap and self._heap[0][0] <= now_ms:
-            _, raw, signature, origin = heapq.heappop(self._heap)
+            _, raw, signature, account = heapq.heappop(self._heap)
             self._known.discard(raw)
-            self._count[origin] -= 1
-            self._bytes[origin] -= len(raw)
-            if not self._count[origin]:
-                del self._count[origin], self._bytes[origin]
+            self._count[account] -= 1
+            self._bytes[account] -= len(raw)
+            if not self._count[account]:
+                del self._count[account], self._bytes[account]
             taken.append((raw, signature))
         return taken

@@ -7,9 +7,11 @@ commit never syncs: it is on the loop's thread and costs no disk wait, and `sync
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -62,6 +64,7 @@ class RocksStore:
         self._reserve_bytes = reserve_bytes
         self._since_check_bytes = 0
         self._full = False
+        self._thread = threading.get_ident()
         self._db: Rdict | None = None
         self._families: dict[Column, Rdict] = {}
         self._handles: list[Any] = []
@@ -92,11 +95,15 @@ class RocksStore:
         return self._handles[column]
 
     def batch(self) -> WriteBatch:
+        """After a full disk this opens the store again, so take column handles after it: one that is held keeps
+        the directory locked."""
+        if self._full:
+            self._check_space()
         return WriteBatch(raw_mode=True)
 
     def commit(self, batch: WriteBatch, /) -> None:
         self._since_check_bytes += batch.size_in_bytes()
-        if self._full or self._since_check_bytes > _SPACE_CHECK_BYTES:
+        if self._since_check_bytes > _SPACE_CHECK_BYTES and not self._full:
             self._check_space()
         try:
             self._require().write(batch)
@@ -111,19 +118,30 @@ class RocksStore:
 
     def _check_space(self) -> None:
         """Refuse before RocksDB meets a full disk; reopen once after it did."""
-        self._since_check_bytes = 0
         if _free_bytes(self.path) < max(self._reserve_bytes, _REOPEN_BYTES if self._full else 0):
             raise StoreFull(
                 f"{self.path}: less than {max(self._reserve_bytes, _REOPEN_BYTES) >> 20} MiB free; "
                 "writes are refused until there is more"
             )
+        # Not before: while space is short, every commit looks again.
+        self._since_check_bytes = 0
         if self._full:
             # RocksDB stays read-only after a failed write; opening it again replays the log and clears that.
             self._release()
-            self._open()
+            # The errors of the refused writes hold their frames, and these hold handles, in cycles.
+            gc.collect()
+            try:
+                self._open()
+            except StoreLocked:
+                # A scan under way, or the thread that syncs, still holds it. The next use tries again.
+                raise StoreFull(
+                    f"{self.path}: the disk was full and the store could not be opened again yet"
+                ) from None
             self._full = False
 
     def _require(self) -> Rdict:
+        if self._db is None and self._full and threading.get_ident() == self._thread:
+            self._check_space()
         if self._db is None:
             if self._full:
                 raise StoreFull(f"{self.path}: the disk was full and the store could not be opened again yet")

@@ -18,13 +18,28 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mycelium._core.codec import decode_batch
-from mycelium.config import SYNC_RESPONSE_BYTES, SYNC_TIMEOUT_MS, SYNC_WINDOW_BYTES
+from mycelium.config import (
+    SYNC_BAR_MS,
+    SYNC_RANGES_MAX,
+    SYNC_RESPONSE_BYTES,
+    SYNC_TIMEOUT_MS,
+    SYNC_WINDOW_BYTES,
+)
 from mycelium.database.clock import time_ms_of
 from mycelium.database.engine import Outcome
-from mycelium.database.vector import Origin, Vector, lacking, vector_from_wire, vector_to_wire
-from mycelium.errors import Unauthorised
+from mycelium.database.vector import (
+    SEQUENCE_MAX,
+    Held,
+    Origin,
+    Vector,
+    lacking,
+    vector_from_wire,
+    vector_to_wire,
+)
+from mycelium.errors import Equivocation, StaleMessage, Unauthorised
 from mycelium.protocol.messages import SyncRequest, SyncResponse
 
+_BARRED_MAX = 4_096
 FRESH_MS = 1_000
 """A batch this young was pushed on an open session and is likely under way: sync does not send it again."""
 
@@ -46,7 +61,8 @@ class Fetch:
 
     peer: int
     request_id: int
-    heard_ms: int
+    progress_ms: int
+    """When it last brought something new, or began."""
 
 
 @dataclass(slots=True)
@@ -69,6 +85,8 @@ class Peer:
     """Spaces whose digest differed at the peer's last ping."""
     greeted: set[str] = field(default_factory=set)
     serves: dict[str, Serve] = field(default_factory=dict)
+    shunned_until_ms: int = 0
+    """A fetch from this peer brought nothing in time: others are asked first."""
 
 
 class SyncMachine:
@@ -81,6 +99,9 @@ class SyncMachine:
         self._peers: dict[int, Peer] = {}
         self._fetches: dict[str, Fetch] = {}
         self._next_id = 1
+        self._barred: dict[tuple[str, Origin], int] = {}
+        """Origins that are not asked for until then, as what they have cannot be taken now."""
+        self._newly_barred = False
         self.last_sync_ms: dict[str, int] = {}
         """When the last fetch of each space ended with nothing more to bring."""
 
@@ -113,39 +134,70 @@ class SyncMachine:
         seen_before = space in state.differed or space not in state.greeted
         state.differed.add(space)
         state.greeted.add(space)
-        if not seen_before:
+        if not seen_before or now_ms < state.shunned_until_ms:
             return None
         fetch = self._fetches.get(space)
-        if fetch is not None and now_ms - fetch.heard_ms < SYNC_TIMEOUT_MS:
-            return None
+        if fetch is not None:
+            if now_ms - fetch.progress_ms < SYNC_TIMEOUT_MS:
+                return None
+            # It said nothing, or nothing new. Were it asked again at once, nobody else would ever be.
+            idle = self._peers.get(fetch.peer)
+            if idle is not None:
+                idle.shunned_until_ms = now_ms + 3 * SYNC_TIMEOUT_MS
+            del self._fetches[space]
+            if fetch.peer == peer:
+                return None
         return self._ask(peer, space, now_ms)
 
     def response(self, peer: int, response: SyncResponse, now_ms: int) -> SyncRequest | None:
-        """Apply what came. Returns the next request, if the peer has more. Raises what `receive` raises."""
+        """Apply what came. Returns the next request, if the peer has more.
+
+        Raises what `receive` raises and is the fault of the peer itself. What is its origin's fault is passed over:
+        the peer may have been right to take it.
+        """
         fetch = self._fetches.get(response.space)
         ours = fetch is not None and fetch.peer == peer and fetch.request_id == response.request_id
-        if fetch is not None and ours:
-            fetch.heard_ms = now_ms
         # A late answer to a request that was given up is as good as any: every batch proves itself.
-        progress = 0
-        for raw, signature in response.batches:
-            progress += self._library.receive(raw, signature, now_ms) is Outcome.APPLIED
-        if not ours or not response.done:
+        progress = sum([self._take(raw, signature, now_ms) for raw, signature in response.batches])
+        if fetch is None or not ours:
+            return None
+        if progress:
+            fetch.progress_ms = now_ms
+        if not response.done:
             return None
         del self._fetches[response.space]
-        if response.more and progress:
-            return self._ask(peer, response.space, now_ms)
-        if not response.more:
-            self.last_sync_ms[response.space] = now_ms
+        if response.more:
+            # Also without progress: what could not be taken is barred now, and the next window holds something else.
+            return self._ask(peer, response.space, now_ms) if progress or self._newly_barred else None
+        self.last_sync_ms[response.space] = now_ms
         return None
+
+    def _take(self, raw: bytes, signature: bytes, now_ms: int) -> bool:
+        try:
+            outcome = self._library.receive(raw, signature, now_ms)
+        except (Equivocation, Unauthorised, StaleMessage):
+            outcome = Outcome.LEFT
+        if outcome in (Outcome.HELD, Outcome.LEFT):
+            batch = decode_batch(raw)
+            key = batch.space, Origin(batch.account, batch.generation)
+            if key not in self._barred and len(self._barred) < _BARRED_MAX:
+                self._barred[key] = now_ms + SYNC_BAR_MS
+                self._newly_barred = True
+        return outcome is Outcome.APPLIED
 
     def _ask(self, peer: int, space: str, now_ms: int) -> SyncRequest:
         request_id = self._next_id
         self._next_id += 1
+        self._newly_barred = False
         self._fetches[space] = Fetch(peer, request_id, now_ms)
-        vector = vector_to_wire(self._library.vector(space))
+        self._barred = {key: until_ms for key, until_ms in self._barred.items() if until_ms > now_ms}
+        vector = dict(self._library.vector(space))
+        if sum(len(held.ranges) for held in vector.values()) > SYNC_RANGES_MAX:
+            vector = {origin: Held(held.head, ()) for origin, held in vector.items()}
+        # Of a barred origin we claim to have everything: else its batches would fill each window, again and again.
+        vector |= {origin: Held(SEQUENCE_MAX, ()) for barred, origin in self._barred if barred == space}
         last_sync_ns = self.last_sync_ms.get(space, 0) * 1_000_000
-        return SyncRequest(request_id, space, vector, SYNC_WINDOW_BYTES, last_sync_ns)
+        return SyncRequest(request_id, space, vector_to_wire(vector), SYNC_WINDOW_BYTES, last_sync_ns)
 
     # --- the answering side -----------------------------------------------------------------------------
 
@@ -198,6 +250,6 @@ class SyncMachine:
         for origin, first, last in lacking(self._library.vector(space), theirs):
             for record in self._library.log_records(space, origin, first, last):
                 made_ms = time_ms_of(decode_batch(record[1]).hlc_first)
-                if made_ms >= opened_ms and now_ms - made_ms < FRESH_MS:
+                if made_ms >= opened_ms and 0 <= now_ms - made_ms < FRESH_MS:
                     break
                 yield record

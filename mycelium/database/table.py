@@ -15,7 +15,7 @@ from mycelium.database.engine import LocalChange
 from mycelium.database.rows import Row
 from mycelium.database.schema import DOT_BYTES, TableSpec
 from mycelium.database.validity import op_allowed, own_key
-from mycelium.database.watch import Change, cursor_at, follow
+from mycelium.database.watch import Change, check_cursor, cursor_at, follow
 from mycelium.errors import KeyRefused, WrongMergeType
 from mycelium.identity.account import format as format_account
 from mycelium.protocol.messages import MergeType, Op
@@ -115,6 +115,8 @@ class Table:
         Each is shown once, in the order this node applied them; `change.cursor` resumes after it, across restarts.
         """
         committer = self._database.committer
+        if after is not None:
+            check_cursor(after, self._database.engine.feed_last)
         begin = cursor_at(committer.durable) if after is None else after
         wanted = _bound(prefix) or b""
         return follow(self._database.store, committer, self.spec, begin, lambda key: key.startswith(wanted))

@@ -72,7 +72,7 @@ def value_of(stored: bytes) -> Any:
     if stored[:1] == _OBJECT:
         try:
             return _decode(stored[1:])
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             return stored
     return stored[1:] if stored[:1] == _BYTES else stored
 

@@ -17,7 +17,7 @@ from blake3 import blake3
 from mycelium.protocol.messages import OriginVersion
 
 ZERO_DIGEST = bytes(32)
-SEQUENCE_MAX = 2**63
+SEQUENCE_MAX = 2**64 - 1
 
 
 class Origin(NamedTuple):
@@ -160,16 +160,18 @@ def lacking(mine: Vector, theirs: Vector) -> Iterator[tuple[Origin, int, int]]:
         other = theirs.get(origin, empty)
         if have == other:
             continue
+        # Both are ascending, so that one pass over each is enough, whatever a peer sends.
         blocks = sorted(other.spans())
+        at_block = 0
         for first, last in have.spans():
             at = first
-            for block_first, block_last in blocks:
-                if block_last < at:
-                    continue
-                if block_first > last:
-                    break
+            while at_block < len(blocks) and blocks[at_block][0] <= last:
+                block_first, block_last = blocks[at_block]
                 if at < block_first:
                     yield origin, at, block_first - 1
                 at = max(at, block_last + 1)
+                if block_last > last:
+                    break
+                at_block += 1
             if at <= last:
                 yield origin, at, last

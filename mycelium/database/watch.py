@@ -7,6 +7,7 @@ feed index would then name another.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from mycelium.database import feed, value
 from mycelium.database.commit import Committer
 from mycelium.database.schema import TableSpec
 from mycelium.database.store import Store
+from mycelium.errors import UsageError
 from mycelium.protocol.messages import MergeType, Op
 
 _ENTRIES_AT_ONCE = 64
@@ -48,6 +50,8 @@ async def follow(
                 for change in _changes(entry, table, named, skip, wanted):
                     yield change
         index, place = last, 0xFFFF
+        # A long stretch of the feed may hold nothing for this watcher: others must get their turn meanwhile.
+        await asyncio.sleep(0)
 
 
 def _changes(
@@ -58,11 +62,11 @@ def _changes(
     wanted: Callable[[bytes], bool],
 ) -> list[Change]:
     batch = entry.batch
-    number = batch.tables.index(named)
+    numbers = {number for number, table_named in enumerate(batch.tables) if table_named == named}
     found = []
     for place, (table_index, op, key, payload) in enumerate(batch.changes()):
         if (
-            table_index != number
+            table_index not in numbers
             or place <= skip
             or not wanted(key)
             or not feed.visible(entry.winners, place)
@@ -90,6 +94,16 @@ def _value(merge: MergeType, op: int, payload: bytes) -> Any:
     if merge is MergeType.COUNTER:
         return int.from_bytes(payload, "big", signed=True)
     return value.value_of(payload)
+
+
+def check_cursor(cursor: int, last_index: int) -> None:
+    """UsageError for a cursor that this node's feed, whose newest entry is `last_index`, never gave out."""
+    if isinstance(cursor, bool) or not isinstance(cursor, int) or cursor < 0:
+        raise UsageError(f"a cursor is a number that a watch gave, not {cursor!r}")
+    if feed.place_of(cursor)[0] > last_index:
+        raise UsageError(
+            f"the cursor {cursor} is beyond this node's feed; cursors hold for one data directory only"
+        )
 
 
 def cursor_at(durable: int) -> int:

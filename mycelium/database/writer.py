@@ -18,7 +18,7 @@ from mycelium.config import (
 from mycelium.database.acks import Acks
 from mycelium.database.commit import Committer
 from mycelium.database.engine import Applied, Engine, LocalChange
-from mycelium.errors import MyceliumError, UsageError, ValueRefused
+from mycelium.errors import StoreClosed, UsageError, ValueRefused
 
 Ack = str | int
 """`applied`: in the store. `durable`: survives a crash here. k: durable here and at k peers."""
@@ -53,10 +53,12 @@ class Writer:
         self._acks = acks
         self._now_ms = now_ms
         self._pending: dict[str, Pending] = {}
+        self._closed = False
 
     async def write(self, change: LocalChange, ack: Ack) -> None:
         """Add one change to the space's next batch and wait for `ack`."""
         check_ack(ack)
+        self._require_open()
         space = change[0].space
         pending = self._pending.get(space)
         if pending is None:
@@ -73,6 +75,7 @@ class Writer:
     async def write_atomic(self, changes: Sequence[LocalChange], ack: Ack) -> None:
         """One batch of exactly these changes, after everything written before it."""
         check_ack(ack)
+        self._require_open()
         if not changes:
             return
         if len(changes) > BATCH_CHANGES_HARD_MAX:
@@ -99,7 +102,7 @@ class Writer:
         pending.timer.cancel()
         try:
             applied = self._engine.originate(space, pending.changes, self._now_ms())
-        except MyceliumError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             pending.done.set_exception(error)
             pending.done.exception()
         else:
@@ -108,6 +111,15 @@ class Writer:
     def flush_all(self) -> None:
         for space in list(self._pending):
             self.flush(space)
+
+    def close(self) -> None:
+        """Flush, and take no more."""
+        self.flush_all()
+        self._closed = True
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreClosed("the database is closed")
 
     async def _acknowledged(self, applied: Applied, ack: Ack) -> None:
         if ack == "applied":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mycelium._core import codec
-from mycelium.config import COLLECT_INTERVAL_S, DRAIN_S, PING_INTERVAL_MS
+from mycelium.config import DRAIN_S, PING_INTERVAL_MS
 from mycelium.database.database import Database, wall_ms
 from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
@@ -73,7 +73,6 @@ class Node:
         self.server = Server(self.hub, settings.host, settings.port)
         self.dialer = Dialer(self.hub, random.Random(os.urandom(16)))  # noqa: S311 - jitter, not a secret
         self._ticker: asyncio.Task[None] | None = None
-        self._collector: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -120,15 +119,13 @@ class Node:
             if account != self.account:
                 self.dialer.want(account, member.urls)
         self._ticker = asyncio.create_task(self._tick(), name="tick")
-        self._collector = asyncio.create_task(self._collect(), name="collect")
 
     async def close(self) -> None:
         """Drain and stop: no new sessions, what is queued is sent, everything applied is made durable."""
         await self.server.close()
         await self.dialer.close()
-        for task in (self._ticker, self._collector):
-            if task is not None:
-                task.cancel()
+        if self._ticker is not None:
+            self._ticker.cancel()
         self.database.writer.flush_all()
         self.replicator.close()
         await self.calls.close(drain_s=DRAIN_S / 4)
@@ -145,16 +142,6 @@ class Node:
                 self.replicator.tick()
             except Exception:
                 log.exception("the periodic work of the node failed; it goes on")
-
-    async def _collect(self) -> None:
-        while True:
-            await asyncio.sleep(COLLECT_INTERVAL_S)
-            try:
-                await self.replicator.collect()
-            except StoreError as error:
-                log.warning("tombstones are not collected: %s", error)
-            except Exception:
-                log.exception("collecting tombstones failed; it is tried again")
 
     # --- links ------------------------------------------------------------------------------------------
 

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from mycelium._core import codec, fanout
-from mycelium.config import GOSSIP_BYTES, SILENCE_MS, SYNC_SERVES_MAX
+from mycelium.config import GOSSIP_BYTES, SILENCE_MS
 from mycelium.database.database import Database
 from mycelium.database.engine import Applied, Engine
-from mycelium.database.stability import Stability, collect
 from mycelium.database.sync import SyncMachine
 from mycelium.database.vector import Held, Origin, Vector, vector_digest, vector_from_wire
 from mycelium.errors import LinkClosed, MalformedMessage, Silence, StoreError
@@ -63,11 +62,12 @@ class Shown:
         vector = self._engine.vector(space)
         first = self._first_unpushed(space)
         own = vector.get(self._engine.origin)
-        if first is not None and own is not None:
-            vector[self._engine.origin] = Held(min(own.head, first - 1), own.ranges)
-            if first == 1 and not own.ranges:
-                del vector[self._engine.origin]
-        return vector
+        if first is None or own is None:
+            return vector
+        others = {origin: held for origin, held in vector.items() if origin != self._engine.origin}
+        if first == 1 and not own.ranges:
+            return others
+        return others | {self._engine.origin: Held(min(own.head, first - 1), own.ranges)}
 
     def vector_digest(self, space: str) -> bytes:
         if self._first_unpushed(space) is None:
@@ -90,14 +90,10 @@ class Replicator:
         self._ping_sequence = 0
         self._links: dict[int, Link] = {}
         self._serving: dict[int, asyncio.Task[None]] = {}
-        self._serves = asyncio.Semaphore(SYNC_SERVES_MAX)
         self._unpushed: deque[Applied] = deque()
         self._unacked: deque[_Unacked] = deque()
         self._quiet = Quiet(log, interval_s=10)
         self._shown = Shown(self._engine, self._unpushed)
-        self._stability = Stability(now_ms())
-        self.collected = 0
-        """Tombstones taken out since the start."""
         self.sync = SyncMachine(self._shown, self._may_read, database.spaces)
         self._engine.on_applied.append(self._applied)
         database.committer.on_durable.append(self._durable)
@@ -174,6 +170,8 @@ class Replicator:
 
     def _acknowledged(self, link: Link, response: SyncResponse) -> None:
         own = self._engine.origin
+        if response.space not in self._database.spaces:
+            return
         for origin, held in vector_from_wire(response.vector or ()).items():
             if origin == own:
                 head = min(held.head, self._engine.own_head(response.space))
@@ -207,11 +205,7 @@ class Replicator:
     def _ping_received(self, link: Link, ping: Ping) -> None:
         link.post(MessageType.PONG, Ping(ping.sequence, ping.sent, []).encode(), fanout.CONTROL)
         now_ms = self._now_ms()
-        self._stability.heard(link.account, now_ms)
         for digest in ping.vectors:
-            if digest.digest == self._engine.vector_digest(digest.space):
-                vector = self._engine.vector(digest.space)
-                self._stability.equal(link.account, digest.space, vector, now_ms)
             request = self.sync.digest_seen(link.id, digest.space, digest.digest, now_ms)
             if request is not None:
                 link.post(MessageType.DB_SYNC_REQ, request.encode(), fanout.CONTROL)
@@ -221,24 +215,6 @@ class Replicator:
         rtt_ns = time.monotonic_ns() - pong.sent
         if 0 <= rtt_ns < SILENCE_MS * 1_000_000:
             link.rtt_ms = rtt_ns / 1e6
-
-    async def collect(self) -> None:
-        """One pass over the tombstones: takes out those that every member has."""
-        members = [
-            account for account in self._source.epoch().members if account != self._engine.origin.account
-        ]
-        members = [account for account in members if self._source.epoch().may_write(account)]
-        for space in self._database.spaces:
-            frontier = self._stability.frontier(space, members, self._now_ms())
-            if not members:
-                frontier = self._engine.vector(space)
-            after: bytes | None = None
-            while frontier:
-                gone, after = collect(self._database.store, space, frontier, after)
-                self.collected += gone
-                if after is None:
-                    break
-                await asyncio.sleep(0)
 
     # --- what was applied -------------------------------------------------------------------------------
 
@@ -295,13 +271,14 @@ class Replicator:
     async def _serve(self, link: Link) -> None:
         """Give a peer that is catching up as much as its queue takes, until it has what it asked for."""
         try:
-            async with self._serves:
-                while True:
+            while True:
+                await link.drained(fanout.REPAIR)
+                response = self.sync.pump(link.id)
+                if response is None:
+                    return
+                payload = response.encode()
+                while not link.post(MessageType.DB_SYNC_RESP, payload, fanout.REPAIR):
                     await link.drained(fanout.REPAIR)
-                    response = self.sync.pump(link.id)
-                    if response is None:
-                        return
-                    link.post(MessageType.DB_SYNC_RESP, response.encode(), fanout.REPAIR)
         except LinkClosed:
             return
         except StoreError as error:

@@ -53,7 +53,6 @@ def node_status(node: Node) -> dict[str, Any]:
             },
         },
         "database": database.status(),
-        "tombstones_collected": node.replicator.collected,
         "rejects": dict(metrics.rejects),
         "received_bytes": metrics.received_bytes,
         "sent_bytes": metrics.sent_bytes,

@@ -125,6 +125,10 @@ async def dial_once(
         silence = Silence(f"{url}: no session in {timeout_ms} ms")
         attempt.wire.fail(silence)
         raise silence from None
+    except MyceliumError:
+        # A program may end its loop right after; the socket is closed by then.
+        await attempt.wire.disconnected()
+        raise
     finally:
         if not attempt.link.done():
             attempt.wire.abort()

@@ -16,6 +16,7 @@ from mycelium.database.engine import Applied
 from mycelium.database.memory import MemoryStore
 from mycelium.errors import (
     KeyRefused,
+    NotDurable,
     StoreClosed,
     StoreFull,
     UnknownTable,
@@ -329,7 +330,7 @@ def test_a_full_disk_reaches_every_writer_and_is_over_when_it_is() -> None:
     run(body, store)
 
 
-def test_a_failed_sync_fails_those_who_wait_and_the_next_one_covers_them() -> None:
+def test_a_failed_sync_is_told_to_those_who_wait_and_tried_again() -> None:
     store = kit.GatedStore()
 
     async def body(database: Database) -> None:
@@ -338,7 +339,7 @@ def test_a_failed_sync_fails_those_who_wait_and_the_next_one_covers_them() -> No
         await table.put("a", 1, ack="applied")
         store.full = True
         store.gate.set()
-        with pytest.raises(StoreFull):
+        with pytest.raises(NotDurable):
             await database.committer.wait(1)
         assert database.committer.durable == 0
         store.full = False

@@ -1,12 +1,11 @@
-"""What waits in memory is bounded for each origin and comes out when it is due."""
+"""What waits in memory is bounded for each account and comes out when it is due."""
 
 from __future__ import annotations
 
 from mycelium.config import HELD_BATCHES_MAX, HELD_BYTES_MAX
 from mycelium.database.hold import Holds
-from mycelium.database.vector import Origin
 
-A, B = Origin(b"a" * 32, 1), Origin(b"b" * 32, 1)
+A, B = b"a" * 32, b"b" * 32
 
 
 def test_due_in_order() -> None:
@@ -21,7 +20,7 @@ def test_due_in_order() -> None:
     assert not holds.knows(b"late")
 
 
-def test_a_full_origin_degrades_alone() -> None:
+def test_a_full_account_degrades_alone() -> None:
     holds = Holds()
     for number in range(HELD_BATCHES_MAX):
         assert holds.add(A, number.to_bytes(4, "big"), b"", 0)

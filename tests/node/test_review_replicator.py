@@ -1,0 +1,197 @@
+"""Review: the replicator against members that misbehave, with links that are only recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import kit
+
+from mycelium._core import codec
+from mycelium.config import GAPS_PER_ORIGIN_MAX
+from mycelium.database.database import Database
+from mycelium.database.memory import MemoryStore
+from mycelium.database.sync import SyncMachine
+from mycelium.database.vector import Held, Origin
+from mycelium.errors import LinkClosed
+from mycelium.metagraph.membership import Member, StaticSource
+from mycelium.node.authority import SourceAuthority
+from mycelium.node.replicator import Replicator
+from mycelium.protocol.messages import (
+    MessageType,
+    OriginVersion,
+    Ping,
+    SpaceDigest,
+    SyncRequest,
+    SyncResponse,
+)
+
+
+class FakeLink:
+    """Takes what is posted; `stalled` is a peer that reads nothing, `refuse` how many posts find the queue full."""
+
+    ids = itertools.count(1)
+
+    def __init__(self, account: bytes) -> None:
+        self.id = next(self.ids)
+        self.account = account
+        self.posted: list[tuple[int, bytes]] = []
+        self.stalled = False
+        self.refuse = 0
+        self.last_received_ns = 2**62
+        self.rtt_ms = None
+
+    def post(self, type: int, payload: bytes, klass: int) -> bool:
+        if type == MessageType.DB_SYNC_RESP and self.refuse:
+            self.refuse -= 1
+            return False
+        self.posted.append((type, payload))
+        return True
+
+    async def drained(self, klass: int) -> None:
+        while self.stalled:
+            await asyncio.sleep(0.01)
+        if klass is None:
+            raise LinkClosed
+
+    def of(self, type: int) -> list[bytes]:
+        return [payload for kind, payload in self.posted if kind == type]
+
+
+class FakeHub:
+    def __init__(self) -> None:
+        self.members: dict[bytes, FakeLink] = {}
+
+    def link_of(self, account: bytes) -> FakeLink | None:
+        return self.members.get(account)
+
+    def post(self, type: int, payload: bytes, klass: int, links: list[FakeLink]) -> list[FakeLink]:
+        return [link for link in links if not link.post(type, payload, klass)]
+
+
+def world(peers: int, store=None) -> tuple[Database, Replicator, list[FakeLink]]:
+    pairs = [kit.keypair(f"peer {n}") for n in range(peers)]
+    accounts = [kit.keypair("a").account, *(pair.account for pair in pairs)]
+    source = StaticSource(
+        {account: Member(account, "validator") for account in accounts},
+        genesis_time_ms=kit.GENESIS_MS,
+        clock_ms=lambda: kit.NOW_MS,
+    )
+    database = Database(
+        store or MemoryStore(),
+        kit.TABLES,
+        kit.keypair("a"),
+        kit.NETUID,
+        kit.GENESIS,
+        SourceAuthority(source),
+        now_ms=lambda: kit.NOW_MS,
+    )
+    hub = FakeHub()
+    replicator = Replicator(database, hub, source, lambda: kit.NOW_MS + 60_000)
+    links = [FakeLink(pair.account) for pair in pairs]
+    for link in links:
+        hub.members[link.account] = link
+        replicator.link_opened(link)
+    return database, replicator, links
+
+
+def message(link: FakeLink, type: int, payload: bytes) -> codec.Message:
+    return codec.decode_message(codec.encode_message(1, type, link.account, 1, 1, payload, b""))
+
+
+def test_acknowledgements_of_spaces_that_are_not_cost_nothing() -> None:
+    async def main() -> None:
+        database, replicator, (link,) = world(1)
+        own = database.engine.origin
+        for n in range(500):
+            wire = [OriginVersion(own.account, own.generation, 0, [])]
+            ack = SyncResponse(0, f"s{n}", [], False, True, wire)
+            replicator.message(link, message(link, MessageType.SYNC, ack.encode()))
+        assert len(database.acks._heads) < 10
+        await database.close()
+
+    asyncio.run(main())
+
+
+def test_pings_of_spaces_that_are_not_cost_nothing() -> None:
+    async def main() -> None:
+        database, replicator, (link,) = world(1)
+        empty = database.engine.vector_digest("main")
+        for n in range(10):
+            digests = [SpaceDigest(f"s{n}.{m}", empty) for m in range(100)]
+            ping = Ping(1, 1, digests)
+            replicator.message(link, message(link, MessageType.PING, ping.encode()))
+        engine = database.engine
+        assert len(engine._digests) + len(engine._vectors) < 10
+        await database.close()
+
+    asyncio.run(main())
+
+
+def test_peers_that_read_nothing_do_not_keep_others_from_being_served() -> None:
+    async def main() -> None:
+        database, replicator, links = world(6)
+        await database.table("scores").put("k", 1)
+        request = SyncRequest(1, "main", [], 2**20, 0).encode()
+        for link in links:
+            link.stalled = link is not links[-1]
+            replicator.message(link, message(link, MessageType.DB_SYNC_REQ, request))
+        try:
+            async with asyncio.timeout(2):
+                while not links[-1].of(MessageType.DB_SYNC_RESP):
+                    await asyncio.sleep(0.01)
+        finally:
+            replicator.close()
+            await database.close()
+
+    asyncio.run(main())
+
+
+def test_a_response_that_found_the_queue_full_is_sent_again() -> None:
+    async def main() -> None:
+        database, replicator, (link,) = world(1)
+        await database.table("scores").put("k", 1)
+        link.refuse = 1
+        request = SyncRequest(1, "main", [], 2**20, 0).encode()
+        replicator.message(link, message(link, MessageType.DB_SYNC_REQ, request))
+        try:
+            async with asyncio.timeout(2):
+                while not link.of(MessageType.DB_SYNC_RESP):
+                    await asyncio.sleep(0.01)
+        finally:
+            await database.close()
+
+    asyncio.run(main())
+
+
+def test_a_large_batch_travels_in_the_json_encoding() -> None:
+    """Peers may agree on JSON; the base64 of a batch must fit the message that carries it."""
+    engine = kit.engine("a")
+    applied = kit.write(engine, kit.put("k", "x" * 350_000), kit.put("m", "x" * 350_000))
+    payload = codec.encode_gossip([(applied.batch.raw, applied.signature)])
+    encoded = codec.encode_message(1, MessageType.GOSSIP, bytes(32), 1, 1, payload, b"", 1)
+    assert codec.decode_message(encoded).payload == payload
+
+
+class Inflated:
+    """A library whose vector one account has filled: it took this account seconds to do."""
+
+    def __init__(self, engine) -> None:
+        self.receive = engine.receive
+        ranges = tuple((2 * n + 3, 2 * n + 3) for n in range(GAPS_PER_ORIGIN_MAX))
+        self.held = {Origin(bytes(32), n): Held(1, ranges) for n in range(80)}
+
+    def vector(self, _space):
+        return self.held
+
+    def vector_digest(self, _space):
+        return bytes(16)
+
+
+def test_a_vector_that_a_member_inflated_can_be_asked_with() -> None:
+    """80 origins with all the gaps they may have: the request must still fit its message."""
+    machine = SyncMachine(Inflated(kit.engine("a")), lambda _peer, _space: True, ["main"])
+    machine.peer_up(1, kit.NOW_MS)
+    request = machine.digest_seen(1, "main", b"x" * 16, kit.NOW_MS)
+    assert request is not None
+    codec.encode_message(1, MessageType.DB_SYNC_REQ, bytes(32), 1, 1, request.encode(), b"")
