@@ -53,22 +53,62 @@ def write_identity(store: Store, identity: StoreIdentity) -> None:
 
 def open_identity(store: Store, account: bytes, netuid: int, genesis: bytes) -> StoreIdentity:
     """Check that the store is this account's on this network, or make it so when it is new. StoreForeign."""
+    path: Path | None = getattr(store, "path", None)
     identity = read_identity(store)
     if identity is None:
         identity = StoreIdentity(schema.FORMAT, account, netuid, genesis, mint_generation())
         write_identity(store, identity)
-        return identity
-    if identity.account != account:
+    else:
+        where = str(path or "the data directory")
+        held = _label(identity.account, identity.netuid, identity.genesis)
+        _check(where, held, _label(account, netuid, genesis))
+    if path is not None:
+        _write_label(path, _label(account, netuid, genesis))
+    return identity
+
+
+def check_label(path: Path, account: bytes, netuid: int, genesis: bytes) -> None:
+    """Before the store is opened, which writes: StoreForeign when its marker file names another owner or network.
+
+    A directory without a marker, or a backup whose marker names nobody, passes; `open_identity` has the last word.
+    """
+    try:
+        lines = (path / MARKER).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    _check(
+        str(path),
+        dict(line.split(" ", 1) for line in lines[1:] if " " in line),
+        _label(account, netuid, genesis),
+    )
+
+
+def _label(account: bytes, netuid: int, genesis: bytes) -> dict[str, str]:
+    return {"account": format_account(account), "netuid": str(netuid), "genesis": genesis.hex()}
+
+
+def _check(where: str, held: dict[str, str], wanted: dict[str, str]) -> None:
+    if held.get("account", wanted["account"]) != wanted["account"]:
         raise StoreForeign(
-            f"the data directory belongs to {format_account(identity.account)}, not to {format_account(account)}",
+            f"the data directory belongs to {held['account']}, not to {wanted['account']}: {where}",
             "use that account's hotkey, or set another data_dir",
         )
-    if (identity.netuid, identity.genesis) != (netuid, genesis):
-        raise StoreForeign(
-            f"the data directory belongs to netuid {identity.netuid}, genesis {identity.genesis.hex()[:16]}...",
-            "mend [network] in the config, or set another data_dir",
-        )
-    return identity
+    for name in ("netuid", "genesis"):
+        if held.get(name, wanted[name]) != wanted[name]:
+            raise StoreForeign(
+                f"the data directory belongs to {name} {held[name]}, not to {wanted[name]}: {where}",
+                "mend [network] in the config, or set another data_dir",
+            )
+
+
+def _write_label(path: Path, label: dict[str, str]) -> None:
+    marker = path / MARKER
+    first = marker.read_text(encoding="utf-8").split("\n", 1)[0]
+    text = "\n".join([first, *(f"{name} {value}" for name, value in label.items())]) + "\n"
+    if marker.read_text(encoding="utf-8") != text:
+        fresh = marker.with_name(MARKER + ".new")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(marker)
 
 
 def restore(backup: Path, target: Path) -> StoreIdentity:

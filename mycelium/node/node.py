@@ -17,6 +17,7 @@ from typing import Any
 
 from mycelium._core import codec
 from mycelium.config import DRAIN_S, PING_INTERVAL_MS
+from mycelium.database.backup import check_label
 from mycelium.database.database import Database, wall_ms
 from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
@@ -98,6 +99,7 @@ class Node:
             for name, table in settings.tables.items()
         }
         check_address(settings.host, settings.port)
+        check_label(settings.data_dir, keypair.account, settings.netuid, settings.genesis)
         store = RocksStore(settings.data_dir)
         try:
             database = Database(

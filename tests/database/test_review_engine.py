@@ -185,14 +185,26 @@ def test_lacking_agrees_with_sets() -> None:
         assert set(found) == wanted
 
 
-def test_after_the_clock_was_mended_writes_go_on_or_name_the_clock() -> None:
-    """The system clock was three hours ahead for a while; then NTP set it right."""
-    writer = kit.engine("a")
-    kit.write(writer, kit.put("k"), now_ms=NOW + 3 * 3_600_000)
-    try:
-        kit.write(writer, kit.put("k"), now_ms=NOW)
-    except StoreError as error:
-        assert "clock" in str(error)
+def test_after_the_clock_was_mended_writes_go_on_and_are_due_when_they_are() -> None:
+    """The system clock was three hours ahead for a while; then it was set right."""
+    hours = 3 * 3_600_000
+    writer, reader = kit.engine("a"), kit.engine("b")
+    kit.write(writer, kit.put("k"), now_ms=NOW + hours)
+    after = kit.write(writer, kit.put("k", "after"), now_ms=NOW)
+    for _, raw, signature in list(writer.log_records("main", writer.origin, 1, 2)):
+        assert reader.receive(raw, signature, NOW) is Outcome.HELD
+    assert reader.release(NOW + hours + 1) == 2
+    assert kit.rows(reader._store) == kit.rows(writer._store)
+    assert after.batch.seq_first == 2
+
+
+def test_a_clock_that_the_chain_contradicts_is_named() -> None:
+    class Chain(kit.FixedAuthority):
+        def anchor(self, now_ms: int) -> tuple[int, int]:
+            return super().anchor(NOW)
+
+    with pytest.raises(StoreError, match="more than an hour apart"):
+        kit.write(kit.engine("a", authority=Chain()), kit.put("k"), now_ms=NOW + 2 * 3_600_000)
 
 
 def test_space_is_refused_while_it_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -39,21 +40,25 @@ def used(place) -> Place:
 
 
 def tree(directory: Path) -> dict[str, str]:
-    """Every file under the directory, and a digest of what is in it; directories too."""
+    """Every file under the directory, and a digest of what is in it; directories too.
+
+    Without RocksDB's diary: it begins a new LOG whenever it is asked to open a store, also one that it finds damaged.
+    """
     return {
         str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
         if path.is_file()
         else "/"
         for path in sorted(directory.rglob("*"))
+        if not re.fullmatch(r"LOG(\.old\.\d+)?", path.name)
     }
 
 
-def refused(place: Place, *said: str) -> None:
-    """`node run` says one line that has all of `said`, exits with 2, and leaves every file as it was."""
+def refused(place: Place, *said: str, mistakes: int = 1) -> None:
+    """`node run` says one line (for each mistake) with all of `said`, exits with 2, and leaves every file as it was."""
     before = tree(place.directory)
     out, err = clikit.run("node", "run", "--config", place.config, code=2)
     assert out == ""
-    assert len(err.splitlines()) == 1, err
+    assert len(err.splitlines()) == mistakes, err
     assert err.startswith("error: ")
     for words in said:
         assert words in err, err
@@ -74,7 +79,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 def test_no_configuration_file(place):
     place.config.unlink()
-    refused(place, str(place.config), "no such file")
+    refused(place, str(place.config), "no such configuration file")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,8 @@ def test_no_configuration_file(place):
 )
 def test_a_bad_setting(place, old, new, said):
     edit(place.config, old, new)
-    refused(place, str(place.config), said)
+    # A name that is not known is one mistake, the name that is missing for it another.
+    refused(place, str(place.config), said, mistakes=2 if new in ("datadir", "genesys") else 1)
 
 
 def test_a_bad_members_file(place):
@@ -134,7 +140,7 @@ def test_the_store_of_another_account(used):
     other = kit.keypair("someone else")
     (used.directory / "hotkey.json").unlink()
     wallet.write_file(used.directory / "hotkey.json", other)
-    refused(used, "data directory belongs to", used.address, str(used.data_dir), "data_dir")
+    refused(used, "data directory belongs to", used.address, str(used.data_dir), "set another data_dir")
 
 
 def test_the_store_of_another_network(used):

@@ -223,7 +223,7 @@ def test_leaving_a_scan_early_stops_it_and_the_connection_lives_on(places):
         async with node_and_remote(places[0]) as (node, remote):
             table = remote.database.table("records")
             async with node.database.batch(ack="applied") as batch:
-                for number in range(3000):
+                for number in range(2000):
                     batch.put("records", f"{number:05d}", b"v" * 300)
             for limit in (1, 10):
                 seen = []
@@ -234,7 +234,7 @@ def test_leaving_a_scan_early_stops_it_and_the_connection_lives_on(places):
                         break
                 await rows.aclose()
                 assert seen == [f"{number:05d}" for number in range(limit)]
-            assert await table.count() == 3000
+            assert await table.count() == 2000
             while node.calls.active:
                 await asyncio.sleep(0.01)
 
