@@ -22,7 +22,7 @@ help: ## Show this list
 
 .PHONY: demo
 demo: build ## Four nodes replicate records, one is killed and returns, all agree; until Ctrl-C, or FOR=30 seconds
-	@exec $(BIN)/mycelium devnet demo $(if $(FOR),--for $(FOR)) $(if $(NODES),--nodes $(NODES))
+	@$(BIN)/mycelium devnet demo $(if $(FOR),--for $(FOR)) $(if $(NODES),--nodes $(NODES)) || [ $$? -eq 130 ]
 
 .PHONY: test
 test: build ## All tests but the long ones, in random order, on WORKERS=2 processes; ARGS go to pytest

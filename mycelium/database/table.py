@@ -15,7 +15,7 @@ from mycelium.database.engine import LocalChange
 from mycelium.database.rows import Row
 from mycelium.database.schema import DOT_BYTES, TableSpec
 from mycelium.database.validity import op_allowed, own_key
-from mycelium.database.watch import Change, check_cursor, cursor_at, follow
+from mycelium.database.watch import Watch, check_cursor, cursor_at
 from mycelium.errors import KeyRefused, WrongMergeType
 from mycelium.identity.account import format as format_account
 from mycelium.protocol.messages import MergeType, Op
@@ -109,7 +109,7 @@ class Table:
         low, high = rows.bounds(self.spec, None, None, None)
         return sum([1 async for _ in self._scan(low, high, None, False)])
 
-    def watch(self, prefix: Key | None = None, after: int | None = None) -> AsyncIterator[Change]:
+    def watch(self, prefix: Key | None = None, after: int | None = None) -> Watch:
         """Changes as they become durable here, from now or after a cursor, whoever wrote them.
 
         Each is shown once, in the order this node applied them; `change.cursor` resumes after it, across restarts.
@@ -119,7 +119,7 @@ class Table:
             check_cursor(after, self._database.engine.feed_last)
         begin = cursor_at(committer.durable) if after is None else after
         wanted = _bound(prefix) or b""
-        return follow(self._database.store, committer, self.spec, begin, lambda key: key.startswith(wanted))
+        return Watch(self._database.store, committer, self.spec, begin, lambda key: key.startswith(wanted))
 
     def change(self, op: int, key: Key, given: Any) -> LocalChange:
         """One operation, encoded. Raises what the write would."""

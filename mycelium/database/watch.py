@@ -8,7 +8,8 @@ feed index would then name another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mycelium.database import feed, value
@@ -18,7 +19,8 @@ from mycelium.database.store import Store
 from mycelium.errors import UsageError
 from mycelium.protocol.messages import MergeType, Op
 
-_ENTRIES_AT_ONCE = 64
+_ENTRIES_AT_ONCE = 16
+_LAST_PLACE = 0xFFFF
 
 
 class Change(NamedTuple):
@@ -33,25 +35,59 @@ class Change(NamedTuple):
     hlc: int
 
 
-async def follow(
-    store: Store, committer: Committer, table: TableSpec, after: int, wanted: Callable[[bytes], bool]
-) -> AsyncIterator[Change]:
-    """Changes of `table` after the cursor `after` whose key is `wanted`, for ever. StoreClosed ends it."""
-    index, place = feed.place_of(after)
-    named = (table.name, int(table.merge))
-    while True:
-        last = min(committer.durable, index + _ENTRIES_AT_ONCE)
-        if index > last or (index == last and place == 0xFFFF):
-            await committer.advanced()
-            continue
-        for entry in feed.entries(store, index, last):
+class Watch:
+    """An async iterator over the changes of `table` after a cursor whose key is `wanted`, without end.
+
+    Waiting for the next change may be cancelled, by a timeout say, and taken up again. StoreClosed ends it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        table: TableSpec,
+        after: int,
+        wanted: Callable[[bytes], bool],
+    ) -> None:
+        self.cursor = after
+        """Of the change given last: a watch from here shows exactly the rest."""
+        self._store = store
+        self._committer = committer
+        self._table = table
+        self._wanted = wanted
+        self._read_to = after
+        self._ready: deque[Change] = deque()
+
+    def __aiter__(self) -> Watch:
+        return self
+
+    async def __anext__(self) -> Change:
+        while not self._ready:
+            if feed.place_of(self._read_to)[0] < self._committer.durable or not _whole(self._read_to):
+                self._read()
+                # A long stretch of the feed may hold nothing for this watcher: others must get their turn.
+                await asyncio.sleep(0)
+            else:
+                await self._committer.advanced()
+        change = self._ready.popleft()
+        self.cursor = change.cursor
+        return change
+
+    def _read(self) -> None:
+        """The next entries of the feed."""
+        index, place = feed.place_of(self._read_to)
+        named = (self._table.name, int(self._table.merge))
+        last = min(self._committer.durable, index + _ENTRIES_AT_ONCE)
+        for entry in feed.entries(self._store, index, last):
             skip = place if entry.feed_index == index else -1
-            if entry.batch.space == table.space and named in entry.batch.tables:
-                for change in _changes(entry, table, named, skip, wanted):
-                    yield change
-        index, place = last, 0xFFFF
-        # A long stretch of the feed may hold nothing for this watcher: others must get their turn meanwhile.
-        await asyncio.sleep(0)
+            if entry.batch.space == self._table.space and named in entry.batch.tables:
+                self._ready += _changes(entry, self._table, named, skip, self._wanted)
+        self._read_to = cursor_at(last)
+
+
+def _whole(cursor: int) -> bool:
+    """The cursor stands behind all of its batch."""
+    return feed.place_of(cursor)[1] == _LAST_PLACE
 
 
 def _changes(
@@ -108,4 +144,4 @@ def check_cursor(cursor: int, last_index: int) -> None:
 
 def cursor_at(durable: int) -> int:
     """The cursor after everything that is durable now."""
-    return feed.cursor_of(durable, 0xFFFF)
+    return feed.cursor_of(durable, _LAST_PLACE)

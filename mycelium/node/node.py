@@ -21,7 +21,8 @@ from mycelium.database.backup import check_label
 from mycelium.database.database import Database, wall_ms
 from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
-from mycelium.errors import MyceliumError, StoreError
+from mycelium.errors import ConfigError, MyceliumError, StoreError
+from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Source, StaticSource
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.metrics import Metrics
@@ -98,6 +99,7 @@ class Node:
             name: TableSpec(name, table.space, MergeType[table.merge.upper()])
             for name, table in settings.tables.items()
         }
+        _check_clients(settings, source)
         check_address(settings.host, settings.port)
         check_label(settings.data_dir, keypair.account, settings.netuid, settings.genesis)
         store = RocksStore(settings.data_dir)
@@ -149,10 +151,12 @@ class Node:
 
     def _role_of(self, account: bytes) -> str | None:
         """What an account is to this node: a program that may use it, a member, or nobody."""
-        if self._service.may_call(account):
+        if account == self.account:
             return CLIENT
         epoch = self.source.epoch()
-        return epoch.role(account) if epoch.may_read(account) else None
+        if epoch.may_read(account):
+            return epoch.role(account)
+        return CLIENT if self._service.may_call(account) else None
 
     def _opened(self, link: Link) -> None:
         if link.role != CLIENT:
@@ -166,8 +170,19 @@ class Node:
 
     def _message(self, link: Link, message: codec.Message, size_bytes: int) -> None:
         del size_bytes
-        if link.role != CLIENT:
-            self.replicator.message(link, message)
-        elif message.type in _CALLS:
+        if message.type in _CALLS:
+            # Of a member too: it is told that it may not call.
             self.calls.receive(link, message)
+        elif link.role != CLIENT:
+            self.replicator.message(link, message)
         # A program's pings and pongs need no answer but the link's own.
+
+
+def _check_clients(settings: Settings, source: Source) -> None:
+    """A member that were also a client would be served calls and never replicate. ConfigError."""
+    both = sorted(format_account(account) for account in settings.clients if source.epoch().may_read(account))
+    if both:
+        raise ConfigError(
+            f"{settings.path}: [auth] clients lists {', '.join(both)}, a member of the network",
+            "give programs a hotkey of their own, or the hotkey of this node",
+        )

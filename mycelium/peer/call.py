@@ -256,6 +256,7 @@ class _Serving:
         self.granted_bytes = credit_bytes
         self.more_credit = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+        self.streams = False
 
 
 class _Callers:
@@ -324,7 +325,8 @@ class CallServer:
         serving = _Serving(len(call.body), call.sequence)
         callers.serving[call.id] = serving
         callers.size_bytes += serving.size_bytes
-        run = self._stream if call.method in self._streams else self._answer
+        serving.streams = call.method in self._streams
+        run = self._stream if serving.streams else self._answer
         serving.task = asyncio.get_running_loop().create_task(run(link, call, serving))
         serving.task.add_done_callback(lambda _: self._done(callers, call.id))
 
@@ -410,14 +412,14 @@ class CallServer:
             sequence += 1
 
     async def close(self, drain_s: float = 0.0) -> None:
-        """Take no more calls, wait up to `drain_s` seconds for answers under way, cancel the rest."""
+        """Take no more calls, end the streams, wait up to `drain_s` seconds for answers under way, cancel the rest."""
         self._closing = True
-        tasks = [
-            serving.task
-            for callers in self._links.values()
-            for serving in callers.serving.values()
-            if serving.task is not None
-        ]
+        under_way = [serving for callers in self._links.values() for serving in callers.serving.values()]
+        for serving in under_way:
+            # A stream may have no end: waiting for it would take all the time there is.
+            if serving.streams and serving.task is not None:
+                serving.task.cancel()
+        tasks = [serving.task for serving in under_way if serving.task is not None]
         if tasks and drain_s > 0:
             await asyncio.wait(tasks, timeout=drain_s)
         for task in tasks:

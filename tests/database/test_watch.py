@@ -162,3 +162,21 @@ def test_many_watchers_each_see_everything() -> None:
         await database.close()
 
     asyncio.run(main())
+
+
+def test_a_wait_that_was_cancelled_is_taken_up_again() -> None:
+    async def main() -> None:
+        database = kit.database("a")
+        table = database.table("scores")
+        watch = table.watch()
+        for number in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await anext(watch)
+            await table.put("k", number)
+            change = await anext(watch)
+            assert change.value == number
+            assert watch.cursor == change.cursor
+        await database.close()
+
+    asyncio.run(main())
