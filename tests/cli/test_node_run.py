@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import clikit
 import pytest
@@ -80,3 +81,11 @@ def test_without_json_the_ready_line_is_text(place):
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(10) == 0
         process.stdout.close()
+
+
+def test_it_may_open_as_many_files_as_the_system_lets_it(place):
+    with clikit.running(place.config) as (process, _):
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+        soft, hard = line.split()[3:5]
+        assert soft == hard
