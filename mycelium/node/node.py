@@ -21,7 +21,7 @@ from mycelium.database.backup import check_label
 from mycelium.database.database import Database, wall_ms
 from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
-from mycelium.errors import ConfigError, MyceliumError, StoreError
+from mycelium.errors import ConfigError, MyceliumError, StoreError, Unauthorised
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Source, StaticSource
 from mycelium.node.authority import SourceAuthority
@@ -170,11 +170,12 @@ class Node:
 
     def _message(self, link: Link, message: codec.Message, size_bytes: int) -> None:
         del size_bytes
-        if message.type in _CALLS:
-            # Of a member too: it is told that it may not call.
-            self.calls.receive(link, message)
-        elif link.role != CLIENT:
+        if link.role != CLIENT:
+            if message.type in _CALLS:
+                raise Unauthorised("a member's hotkey may not use this node's API: use the node's own")
             self.replicator.message(link, message)
+        elif message.type in _CALLS:
+            self.calls.receive(link, message)
         # A program's pings and pongs need no answer but the link's own.
 
 

@@ -172,7 +172,7 @@ MESSAGES = {
     ),
     "a call, as a member": (
         lambda hostile, _: hostile.message(MessageType.REQUEST, Call(1, "write", 0, 0, True, b"").encode()),
-        "malformed",
+        "unauthorised",
     ),
     "a handshake": (lambda hostile, _: hostile.message(MessageType.HANDSHAKE, b""), "handshake"),
     "another sender": (
