@@ -306,3 +306,18 @@ class Proxy:
                 writer.write(data)
                 await writer.drain()
             writer.close()
+
+
+@contextlib.asynccontextmanager
+async def attacked(**changes):
+    """A node with a good link; at the end the link must still work."""
+    async with Node(local("//Alice", **changes)) as alice, Node("//Good") as good:
+        link = await good.dial(alice)
+        await alice.opened.get()
+        yield alice
+        await until(lambda: alice.server.pending == 0)
+        assert not link.closed.done()
+        link.post(PING, b"fine", CONTROL)
+        _, message = await alice.messages.get()
+        assert message.payload == b"fine"
+        assert len(alice.hub.links()) == 1

@@ -8,12 +8,12 @@ import struct
 
 import pytest
 from peer.linkkit import (
-    CONTROL,
     NETWORK,
     PING,
     Node,
     Raw,
     RawSession,
+    attacked,
     local,
     run,
     until,
@@ -40,21 +40,6 @@ from mycelium.peer.dialer import dial_once
 from mycelium.peer.handshake import Initiator
 from mycelium.peer.network import Network
 from mycelium.protocol import frame
-
-
-@contextlib.asynccontextmanager
-async def attacked(**changes):
-    """A node with a good link; at the end the link must still work."""
-    async with Node(local("//Alice", **changes)) as alice, Node("//Good") as good:
-        link = await good.dial(alice)
-        await alice.opened.get()
-        yield alice
-        await until(lambda: alice.server.pending == 0)
-        assert not link.closed.done()
-        link.post(PING, b"fine", CONTROL)
-        _, message = await alice.messages.get()
-        assert message.payload == b"fine"
-        assert len(alice.hub.links()) == 1
 
 
 def hello(node: Node, name: str = "//Eve") -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import socket
 
@@ -12,9 +11,7 @@ from peer.linkkit import (
     PING,
     Node,
     Raw,
-    local,
     run,
-    until,
 )
 
 from mycelium.errors import (
@@ -23,30 +20,8 @@ from mycelium.errors import (
 )
 from mycelium.peer import server as server_module
 from mycelium.peer.dialer import dial_once
-from mycelium.peer.handshake import Initiator
 from mycelium.peer.server import Server, address_group
 from mycelium.peer.wire import announced_bytes
-
-
-@contextlib.asynccontextmanager
-async def attacked(**changes):
-    """A node with a good link; at the end the link must still work."""
-    async with Node(local("//Alice", **changes)) as alice, Node("//Good") as good:
-        link = await good.dial(alice)
-        await alice.opened.get()
-        yield alice
-        await until(lambda: alice.server.pending == 0)
-        assert not link.closed.done()
-        link.post(PING, b"fine", CONTROL)
-        _, message = await alice.messages.get()
-        assert message.payload == b"fine"
-        assert len(alice.hub.links()) == 1
-
-
-def hello(node: Node, name: str = "//Eve") -> bytes:
-    me = local(name)
-    return Initiator(me.keypair, me.network, node.local.account, 1, me.random).hello()
-
 
 # --- the address ------------------------------------------------------------------------------------------
 
