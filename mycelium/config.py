@@ -63,6 +63,15 @@ ANCHOR_SKEW_MS: Final = 3_600_000
 HELD_BATCHES_MAX: Final = 1_000
 """Batches of one account waiting to be due; beyond it they are dropped and fetched again by vector."""
 HELD_BYTES_MAX: Final = 1024 * 1024
+HELD_TOTAL_BATCHES_MAX: Final = 16 * HELD_BATCHES_MAX
+"""Of all accounts together."""
+HELD_TOTAL_BYTES_MAX: Final = 16 * HELD_BYTES_MAX
+HELD_TRIES_MAX: Final = 512
+"""Held batches tried again in one tick: 70 us each."""
+WRITE_AHEAD_MAX_MS: Final = 24 * ANCHOR_SKEW_MS
+"""Writes go on after a clock that was ahead by less than this was set right; peers take them when they are due."""
+TABLE_SETS_MAX: Final = 32
+"""Combinations of tables in a batch whose row prefixes are remembered, up to 20 KiB each."""
 GAPS_PER_ORIGIN_MAX: Final = 32
 """Ranges held beyond the contiguous head of one origin; a batch that would open another is left to sync. They are
 written again with every batch, 84 bytes each."""
@@ -94,6 +103,8 @@ GOSSIP_BYTES: Final = 512 * 1024
 """Batches that became durable together travel in one message up to this size."""
 SYNC_TIMEOUT_MS: Final = 10_000
 """A fetch that brought nothing new for this long is given up, and its peer left alone for three times as long."""
+SYNC_FETCH_MAX_MS: Final = 60_000
+"""A fetch ends after this long whatever it brings, so that one peer cannot keep the others from being asked."""
 SYNC_BAR_MS: Final = 10_000
 """An origin whose batches cannot be taken now is left out of requests for this long, so that others get their turn."""
 SYNC_RANGES_MAX: Final = 16_384

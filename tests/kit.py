@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mycelium._core import codec
 from mycelium.database import backup
 from mycelium.database.database import Database
 from mycelium.database.engine import Applied, Engine, LocalChange
@@ -14,6 +15,7 @@ from mycelium.database.memory import MemoryStore
 from mycelium.database.schema import TableSpec
 from mycelium.database.store import Column, Store
 from mycelium.errors import StoreFull
+from mycelium.identity import signing
 from mycelium.identity.keys import Keypair
 from mycelium.protocol.messages import MergeType, Op
 
@@ -99,6 +101,29 @@ def put(key: str, value: str = "v", table: str = "scores") -> LocalChange:
 
 def write(engine: Engine, *changes: LocalChange, now_ms: int = NOW_MS) -> Applied:
     return engine.originate(changes[0][0].space, changes, now_ms)
+
+
+def forge(
+    author: Engine, changes: Sequence[tuple[int, int, bytes, bytes]] = (), **fields: object
+) -> tuple[bytes, bytes]:
+    """A batch that `author` signs as its next, with any field replaced, and not applied anywhere."""
+    epoch, block = FixedAuthority().anchor(NOW_MS)
+    values: dict[str, object] = {
+        "netuid": NETUID,
+        "genesis": GENESIS,
+        "space": "main",
+        "account": author.origin.account,
+        "generation": author.origin.generation,
+        "seq_first": author.own_head("main") + 1,
+        "prev_digest": author._log("main", author.origin).head_digest,
+        "epoch": epoch,
+        "ref_block": block,
+        "hlc_first": NOW_MS << 16,
+        "tables": [("scores", int(MergeType.LWW))],
+        "changes": list(changes) or [(0, int(Op.PUT), b"k", b"\0v")],
+    } | fields
+    raw = codec.encode_batch(*values.values())
+    return raw, author._keypair.sign(signing.BATCH, raw)
 
 
 def exchange(engines: Sequence[Engine], now_ms: int = NOW_MS) -> None:

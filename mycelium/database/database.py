@@ -141,7 +141,7 @@ class Database:
         """A backup at `path`, of everything applied so far. The directory must not exist."""
         self.writer.flush_all()
         await asyncio.get_running_loop().run_in_executor(None, self.store.sync)
-        self.store.checkpoint(path)
+        await asyncio.get_running_loop().run_in_executor(None, self.store.checkpoint, path)
 
     def status(self) -> dict[str, Any]:
         """Counts and sizes, cheap enough for every second."""

@@ -24,6 +24,8 @@ from mycelium.config import (
     GENERATIONS_MAX,
     INDEX_ENTRIES_MAX,
     SEEN_MAX,
+    TABLE_SETS_MAX,
+    WRITE_AHEAD_MAX_MS,
 )
 from mycelium.database import feed, schema
 from mycelium.database.clock import Clock, time_ms_of
@@ -31,7 +33,7 @@ from mycelium.database.hold import Holds
 from mycelium.database.schema import StoreIdentity, TableSpec
 from mycelium.database.store import Column, Store, after_prefix
 from mycelium.database.validity import Authority, check
-from mycelium.database.vector import ForkError, Origin, OriginLog, Span, Vector, vector_digest
+from mycelium.database.vector import ZERO_DIGEST, ForkError, Origin, OriginLog, Span, Vector, vector_digest
 from mycelium.errors import (
     BadSignature,
     Equivocation,
@@ -127,8 +129,16 @@ class Engine:
         """16 bytes; equal on two nodes when they hold the same batches of the space."""
         found = self._digests.get(space)
         if found is None:
-            found = self._digests[space] = vector_digest(self.vector(space))
+            found = self._digests[space] = vector_digest(self._logs.get(space, {}))
         return found
+
+    def vector_digest_before(self, space: str, first: Batch) -> bytes:
+        """`vector_digest` as it was before `first` and what followed it of this node's own log. It has no gaps."""
+        logs = dict(self._logs.get(space, {}))
+        del logs[self.origin]
+        if first.seq_first > 1:
+            logs[self.origin] = OriginLog([Span(1, first.seq_first - 1, ZERO_DIGEST, first.prev_digest)])
+        return vector_digest(logs)
 
     def head(self, space: str, origin: Origin) -> int:
         """The sequence number up to which everything of the origin is held."""
@@ -151,7 +161,13 @@ class Engine:
     def originate(self, space: str, changes: Sequence[LocalChange], now_ms: int) -> Applied:
         """Sign and apply a batch of this node's own. Unauthorised, ValueRefused, StoreFull; nothing changed then."""
         # A clock that was ahead and has been set right: the writes go on where they were, and are due when they are.
-        epoch, block = self._authority.anchor(max(now_ms, time_ms_of(self.clock.last + 1)))
+        ahead_ms = time_ms_of(self.clock.last + 1) - now_ms
+        if ahead_ms > WRITE_AHEAD_MAX_MS:
+            raise StoreError(
+                f"this node's clock was {ahead_ms // 3_600_000} hours ahead of now when it last wrote: "
+                "set the clock right, or start again with a new data_dir"
+            )
+        epoch, block = self._authority.anchor(now_ms + max(0, ahead_ms))
         allowed = self._authority.may_write(epoch, self.origin.account, space)
         if not allowed:
             raise Unauthorised(f"this node's account may not write to {space!r} in epoch {epoch}")
@@ -199,7 +215,13 @@ class Engine:
         if len(signature) != SIGNATURE_BYTES:
             raise BadSignature("a batch without a whole signature")
         batch = decode_batch(raw)
-        decided = check(batch, self.identity.netuid, self.identity.genesis, self._authority)
+        try:
+            decided = check(batch, self.identity.netuid, self.identity.genesis, self._authority)
+        except (Unauthorised, StaleMessage):
+            # Only its signature makes this the fault of its origin, and not of whoever sent it.
+            if not verify_preimage(batch.account, preimage(signing.BATCH, raw), signature):
+                raise BadSignature("a batch whose signature does not verify") from None
+            raise
         origin = Origin(batch.account, batch.generation)
         log = self._log(batch.space, origin)
         last = batch.seq_first + batch.count - 1
@@ -211,7 +233,7 @@ class Engine:
             if held is not None and held[SIGNATURE_BYTES:] == raw:
                 return self._count(Outcome.DUPLICATE)
         if self._holds.knows(raw):
-            return self._count(Outcome.DUPLICATE)
+            return self._count(Outcome.HELD)
         if not verify_preimage(batch.account, signed, signature):
             raise BadSignature("a batch whose signature does not verify")
         if batch.space not in self._spaces:
@@ -318,7 +340,7 @@ class Engine:
         cache = self._prefixes.setdefault(space, {})
         found = cache.get(tables)
         if found is None:
-            if len(cache) > 1024:
+            if len(cache) >= TABLE_SETS_MAX:
                 cache.clear()
             found = (
                 [schema.table_prefix(space, name, merge_type) for name, merge_type in tables],

@@ -8,7 +8,13 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 
-from mycelium.config import HELD_BATCHES_MAX, HELD_BYTES_MAX
+from mycelium.config import (
+    HELD_BATCHES_MAX,
+    HELD_BYTES_MAX,
+    HELD_TOTAL_BATCHES_MAX,
+    HELD_TOTAL_BYTES_MAX,
+    HELD_TRIES_MAX,
+)
 
 
 class Holds:
@@ -17,6 +23,7 @@ class Holds:
     def __init__(self) -> None:
         self._heap: list[tuple[int, bytes, bytes, bytes]] = []
         self._known: set[bytes] = set()
+        self._total_bytes = 0
         self._count: Counter[bytes] = Counter()
         self._bytes: Counter[bytes] = Counter()
 
@@ -28,21 +35,25 @@ class Holds:
         return bool(self._known) and raw in self._known
 
     def add(self, account: bytes, raw: bytes, signature: bytes, due_ms: int) -> bool:
-        """False: no room for this account."""
+        """False: no room for this account, or none at all."""
+        if len(self._heap) >= HELD_TOTAL_BATCHES_MAX or self._total_bytes + len(raw) > HELD_TOTAL_BYTES_MAX:
+            return False
         if self._count[account] >= HELD_BATCHES_MAX or self._bytes[account] + len(raw) > HELD_BYTES_MAX:
             return False
         heapq.heappush(self._heap, (due_ms, raw, signature, account))
         self._known.add(raw)
         self._count[account] += 1
         self._bytes[account] += len(raw)
+        self._total_bytes += len(raw)
         return True
 
     def due(self, now_ms: int) -> list[tuple[bytes, bytes]]:
-        """Take out what is due by now, oldest first: (batch bytes, signature)."""
-        taken = []
-        while self._heap and self._heap[0][0] <= now_ms:
+        """Take out what is due by now, oldest first, HELD_TRIES_MAX at the most: (batch bytes, signature)."""
+        taken: list[tuple[bytes, bytes]] = []
+        while self._heap and self._heap[0][0] <= now_ms and len(taken) < HELD_TRIES_MAX:
             _, raw, signature, account = heapq.heappop(self._heap)
             self._known.discard(raw)
+            self._total_bytes -= len(raw)
             self._count[account] -= 1
             self._bytes[account] -= len(raw)
             if not self._count[account]:

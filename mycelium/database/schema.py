@@ -19,7 +19,6 @@ _NAME = re.compile(rf"[a-z0-9_.-]{{1,{NAME_BYTES_MAX}}}")
 
 META_IDENTITY = b"identity"
 META_CLOCK = b"clock"
-META_FEED_FLOOR = b"feed-floor"
 
 ROW_HEADER_BYTES = 56
 DOT_BYTES = 48

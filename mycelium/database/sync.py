@@ -20,6 +20,7 @@ from typing import Protocol
 from mycelium._core.codec import decode_batch
 from mycelium.config import (
     SYNC_BAR_MS,
+    SYNC_FETCH_MAX_MS,
     SYNC_RANGES_MAX,
     SYNC_RESPONSE_BYTES,
     SYNC_TIMEOUT_MS,
@@ -61,6 +62,7 @@ class Fetch:
 
     peer: int
     request_id: int
+    asked_ms: int
     progress_ms: int
     """When it last brought something new, or began."""
 
@@ -103,7 +105,7 @@ class SyncMachine:
         """Origins that are not asked for until then, as what they have cannot be taken now."""
         self._newly_barred = False
         self.last_sync_ms: dict[str, int] = {}
-        """When the last fetch of each space ended with nothing more to bring."""
+        """When each space was last seen to lack nothing that a peer has."""
 
     # --- sessions ---------------------------------------------------------------------------------------
 
@@ -130,6 +132,7 @@ class SyncMachine:
         if digest == self._library.vector_digest(space):
             state.differed.discard(space)
             state.greeted.add(space)
+            self.last_sync_ms[space] = now_ms
             return None
         seen_before = space in state.differed or space not in state.greeted
         state.differed.add(space)
@@ -138,7 +141,7 @@ class SyncMachine:
             return None
         fetch = self._fetches.get(space)
         if fetch is not None:
-            if now_ms - fetch.progress_ms < SYNC_TIMEOUT_MS:
+            if now_ms - fetch.progress_ms < SYNC_TIMEOUT_MS and now_ms - fetch.asked_ms < SYNC_FETCH_MAX_MS:
                 return None
             # It said nothing, or nothing new. Were it asked again at once, nobody else would ever be.
             idle = self._peers.get(fetch.peer)
@@ -158,7 +161,7 @@ class SyncMachine:
         fetch = self._fetches.get(response.space)
         ours = fetch is not None and fetch.peer == peer and fetch.request_id == response.request_id
         # A late answer to a request that was given up is as good as any: every batch proves itself.
-        progress = sum([self._take(raw, signature, now_ms) for raw, signature in response.batches])
+        progress = sum([self._take(raw, signature, now_ms, ours) for raw, signature in response.batches])
         if fetch is None or not ours:
             return None
         if progress:
@@ -172,12 +175,12 @@ class SyncMachine:
         self.last_sync_ms[response.space] = now_ms
         return None
 
-    def _take(self, raw: bytes, signature: bytes, now_ms: int) -> bool:
+    def _take(self, raw: bytes, signature: bytes, now_ms: int, asked_for: bool) -> bool:
         try:
             outcome = self._library.receive(raw, signature, now_ms)
         except (Equivocation, Unauthorised, StaleMessage):
             outcome = Outcome.LEFT
-        if outcome in (Outcome.HELD, Outcome.LEFT):
+        if asked_for and outcome in (Outcome.HELD, Outcome.LEFT):
             batch = decode_batch(raw)
             key = batch.space, Origin(batch.account, batch.generation)
             if key not in self._barred and len(self._barred) < _BARRED_MAX:
@@ -189,7 +192,7 @@ class SyncMachine:
         request_id = self._next_id
         self._next_id += 1
         self._newly_barred = False
-        self._fetches[space] = Fetch(peer, request_id, now_ms)
+        self._fetches[space] = Fetch(peer, request_id, now_ms, now_ms)
         self._barred = {key: until_ms for key, until_ms in self._barred.items() if until_ms > now_ms}
         vector = dict(self._library.vector(space))
         if sum(len(held.ranges) for held in vector.values()) > SYNC_RANGES_MAX:

@@ -8,7 +8,7 @@ contiguously; what lies beyond a gap is held as ranges (replication.md A.3 says 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -123,15 +123,21 @@ Vector = dict[Origin, Held]
 """A version vector: what one node holds of each origin of a space."""
 
 
-def vector_digest(vector: Vector) -> bytes:
-    """16 bytes that are equal exactly when two vectors are (up to BLAKE3 collisions)."""
+def vector_digest(logs: Mapping[Origin, OriginLog]) -> bytes:
+    """16 bytes that are equal exactly when two nodes hold the same batches (up to BLAKE3 collisions).
+
+    Of the batches, and not only of their numbers: an origin that signed two histories is seen by it.
+    """
     hasher = blake3()
-    for origin in sorted(vector):
-        held = vector[origin]
-        hasher.update(origin.account + origin.generation.to_bytes(8, "big") + held.head.to_bytes(8, "big"))
-        hasher.update(len(held.ranges).to_bytes(4, "big"))
-        for first, last in held.ranges:
-            hasher.update(first.to_bytes(8, "big") + last.to_bytes(8, "big"))
+    for origin in sorted(logs):
+        spans = logs[origin].spans
+        if spans:
+            hasher.update(
+                origin.account + origin.generation.to_bytes(8, "big") + len(spans).to_bytes(4, "big")
+            )
+        for span in spans:
+            # The digest of its last batch stands for the whole run: each batch names the one before it.
+            hasher.update(span.first.to_bytes(8, "big") + span.last.to_bytes(8, "big") + span.digest)
     return hasher.digest(length=16)
 
 

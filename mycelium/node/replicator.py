@@ -18,7 +18,7 @@ from mycelium.config import GOSSIP_BYTES, SILENCE_MS
 from mycelium.database.database import Database
 from mycelium.database.engine import Applied, Engine
 from mycelium.database.sync import SyncMachine
-from mycelium.database.vector import Held, Origin, Vector, vector_digest, vector_from_wire
+from mycelium.database.vector import Held, Origin, Vector, vector_from_wire
 from mycelium.errors import LinkClosed, MalformedMessage, Silence, StoreError
 from mycelium.metagraph.membership import Source
 from mycelium.node.ratelimit import Quiet
@@ -72,7 +72,8 @@ class Shown:
     def vector_digest(self, space: str) -> bytes:
         if self._first_unpushed(space) is None:
             return self._engine.vector_digest(space)
-        return vector_digest(self.vector(space))
+        first = next(one.batch for one in self._unpushed if one.batch.space == space)
+        return self._engine.vector_digest_before(space, first)
 
     def _first_unpushed(self, space: str) -> int | None:
         return next((one.batch.seq_first for one in self._unpushed if one.batch.space == space), None)

@@ -125,11 +125,38 @@ def test_lacking_is_the_set_difference(mine: dict[Origin, Held], theirs: dict[Or
     assert found == sorted(found)
 
 
-@given(st.dictionaries(st.sampled_from([A, B]), held), st.dictionaries(st.sampled_from([A, B]), held))
-def test_digests_are_equal_when_vectors_are(mine: dict[Origin, Held], theirs: dict[Origin, Held]) -> None:
-    assert (vector_digest(mine) == vector_digest(theirs)) == (mine == theirs)
+@given(st.dictionaries(st.sampled_from([A, B]), held))
+def test_vectors_travel(vector: dict[Origin, Held]) -> None:
+    assert vector_from_wire(vector_to_wire(vector)) == vector
+
+
+logs = st.dictionaries(
+    st.sampled_from([A, B]),
+    st.builds(
+        lambda sizes, kept: some_of(sizes, kept),
+        st.lists(st.integers(1, 3), max_size=4),
+        st.lists(st.booleans(), min_size=4, max_size=4),
+    ),
+)
+
+
+def some_of(sizes: list[int], kept: list[bool]) -> OriginLog:
+    log = OriginLog()
+    for span, keep in zip(chain(sizes), kept, strict=False):
+        if keep:
+            log = OriginLog(log.added(span))
+    return log
+
+
+@given(logs, logs)
+def test_digests_are_equal_when_the_batches_are(
+    mine: dict[Origin, OriginLog], theirs: dict[Origin, OriginLog]
+) -> None:
+    def batches(logs: dict[Origin, OriginLog]) -> dict[Origin, list[Span]]:
+        return {origin: log.spans for origin, log in logs.items() if log.spans}
+
+    assert (vector_digest(mine) == vector_digest(theirs)) == (batches(mine) == batches(theirs))
     assert len(vector_digest(mine)) == 16
-    assert vector_from_wire(vector_to_wire(mine)) == mine
 
 
 def test_a_nonsense_vector_from_the_wire_only_asks_for_more() -> None:

@@ -1,4 +1,4 @@
-"""Review, second round: what the first round's fixes left open."""
+"""What nobody signed, and what a member may sign without end: neither fills memory nor keeps others from repair."""
 
 from __future__ import annotations
 

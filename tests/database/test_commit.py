@@ -1,4 +1,4 @@
-"""Review: acknowledgements, closing and watching."""
+"""Group commit, acknowledgements, closing and watching when something fails."""
 
 from __future__ import annotations
 

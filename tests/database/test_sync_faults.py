@@ -1,38 +1,18 @@
-"""Review: sync against hostile origins, hostile peers and clocks that step."""
+"""Sync against hostile origins, hostile peers and clocks that step."""
 
 from __future__ import annotations
 
 import kit
 import pytest
+from kit import forge
 
-from mycelium._core import codec
 from mycelium.config import SYNC_TIMEOUT_MS, SYNC_WINDOW_BYTES
 from mycelium.database.sync import FRESH_MS, SyncMachine
 from mycelium.errors import ProtocolError
-from mycelium.identity import signing
-from mycelium.protocol.messages import MergeType, Op, SyncRequest, SyncResponse
+from mycelium.protocol.messages import Op, SyncRequest, SyncResponse
 
 NOW = kit.NOW_MS
 LATER = NOW + 10 * FRESH_MS
-
-
-def forge(author, changes=None) -> tuple[bytes, bytes]:
-    epoch, block = kit.FixedAuthority().anchor(NOW)
-    raw = codec.encode_batch(
-        kit.NETUID,
-        kit.GENESIS,
-        "main",
-        author.origin.account,
-        author.origin.generation,
-        author.own_head("main") + 1,
-        author._log("main", author.origin).head_digest,
-        epoch,
-        block,
-        NOW << 16,
-        [("scores", int(MergeType.LWW))],
-        changes or [(0, int(Op.PUT), b"k", b"\0v")],
-    )
-    return raw, author._keypair.sign(signing.BATCH, raw)
 
 
 def machine(engine) -> SyncMachine:

@@ -1,4 +1,4 @@
-"""Review: the engine under restarts, hostile origins and full disks."""
+"""The engine under restarts, hostile origins and full disks."""
 
 from __future__ import annotations
 
@@ -9,40 +9,19 @@ from pathlib import Path
 
 import kit
 import pytest
+from kit import forge
 
-from mycelium._core import codec
 from mycelium.config import GAPS_PER_ORIGIN_MAX, HELD_BYTES_MAX
 from mycelium.database import rocks, rows
-from mycelium.database.engine import Engine, Outcome
+from mycelium.database.engine import Outcome
 from mycelium.database.memory import MemoryStore
 from mycelium.database.rocks import RocksStore
 from mycelium.database.store import Column
 from mycelium.database.vector import ZERO_DIGEST, Held, Origin, lacking
 from mycelium.errors import MalformedMessage, ProtocolError, StoreError, StoreFull
-from mycelium.identity import signing
 from mycelium.protocol.messages import MergeType, Op
 
 NOW = kit.NOW_MS
-
-
-def forge(author: Engine, changes=None, **fields: object) -> tuple[bytes, bytes]:
-    epoch, block = kit.FixedAuthority().anchor(NOW)
-    values: dict[str, object] = {
-        "netuid": kit.NETUID,
-        "genesis": kit.GENESIS,
-        "space": "main",
-        "account": author.origin.account,
-        "generation": author.origin.generation,
-        "seq_first": author.own_head("main") + 1,
-        "prev_digest": author._log("main", author.origin).head_digest,
-        "epoch": epoch,
-        "ref_block": block,
-        "hlc_first": NOW << 16,
-        "tables": [("scores", int(MergeType.LWW))],
-        "changes": changes or [(0, int(Op.PUT), b"k", b"\0v")],
-    } | fields
-    raw = codec.encode_batch(*values.values())
-    return raw, author._keypair.sign(signing.BATCH, raw)
 
 
 def tag(op: Op, key: str, payload: bytes):

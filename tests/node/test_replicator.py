@@ -1,4 +1,4 @@
-"""Review: the replicator against members that misbehave, with links that are only recorded."""
+"""The replicator against members that misbehave, with links that are only recorded."""
 
 from __future__ import annotations
 
