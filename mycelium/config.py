@@ -131,7 +131,7 @@ SESSIONS_MAX: Final = 512
 """Sessions of members; each costs about 30 KiB and its outbound queue."""
 CLIENTS_MAX: Final = 256
 """Sessions of local programs."""
-OUTBOUND_BYTES_MAX: Final = 8 * 1024 * 1024
+OUTBOUND_BYTES_MAX: Final = 6 * 1024 * 1024
 """A peer's outbound queue. Pushes beyond it are dropped and repaired by vector."""
 OUTBOUND_MESSAGES_MAX: Final = 4_096
 CONTROL_QUEUE_BYTES_MAX: Final = 1024 * 1024

@@ -13,6 +13,7 @@ Knows no socket and no clock: `now_ms` is passed in, what to send is returned.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -83,12 +84,11 @@ class Peer:
     """What the machine knows of one session."""
 
     opened_ms: int
+    account: bytes
     differed: set[str] = field(default_factory=set)
     """Spaces whose digest differed at the peer's last ping."""
     greeted: set[str] = field(default_factory=set)
     serves: dict[str, Serve] = field(default_factory=dict)
-    shunned_until_ms: int = 0
-    """A fetch from this peer brought nothing in time: others are asked first."""
 
 
 class SyncMachine:
@@ -104,13 +104,18 @@ class SyncMachine:
         self._barred: dict[tuple[str, Origin], int] = {}
         """Origins that are not asked for until then, as what they have cannot be taken now."""
         self._newly_barred = False
+        self._shunned: dict[bytes, int] = {}
+        """Accounts whose fetch brought nothing in time: others are asked first, until then."""
+        self.passed_over: Counter[str] = Counter()
+        """Batches that broke a rule by their origin's fault and not that of the peer that had them, by reason."""
         self.last_sync_ms: dict[str, int] = {}
         """When each space was last seen to lack nothing that a peer has."""
 
     # --- sessions ---------------------------------------------------------------------------------------
 
-    def peer_up(self, peer: int, now_ms: int) -> None:
-        self._peers[peer] = Peer(now_ms)
+    def peer_up(self, peer: int, now_ms: int, account: bytes = b"") -> None:
+        """A session opened; without an account the peer is known by its number alone."""
+        self._peers[peer] = Peer(now_ms, account or peer.to_bytes(8, "big"))
 
     def peer_down(self, peer: int) -> None:
         """What it was sending us is asked of the next peer whose digest differs."""
@@ -137,7 +142,7 @@ class SyncMachine:
         seen_before = space in state.differed or space not in state.greeted
         state.differed.add(space)
         state.greeted.add(space)
-        if not seen_before or now_ms < state.shunned_until_ms:
+        if not seen_before or now_ms < self._shunned.get(state.account, 0):
             return None
         fetch = self._fetches.get(space)
         if fetch is not None:
@@ -146,7 +151,8 @@ class SyncMachine:
             # It said nothing, or nothing new. Were it asked again at once, nobody else would ever be.
             idle = self._peers.get(fetch.peer)
             if idle is not None:
-                idle.shunned_until_ms = now_ms + 3 * SYNC_TIMEOUT_MS
+                self._shunned = {account: until for account, until in self._shunned.items() if until > now_ms}
+                self._shunned[idle.account] = now_ms + 3 * SYNC_TIMEOUT_MS
             del self._fetches[space]
             if fetch.peer == peer:
                 return None
@@ -161,7 +167,8 @@ class SyncMachine:
         fetch = self._fetches.get(response.space)
         ours = fetch is not None and fetch.peer == peer and fetch.request_id == response.request_id
         # A late answer to a request that was given up is as good as any: every batch proves itself.
-        progress = sum([self._take(raw, signature, now_ms, ours) for raw, signature in response.batches])
+        sender = self._peers[peer].account if peer in self._peers else b""
+        progress = sum([self._take(raw, sig, now_ms, ours, sender) for raw, sig in response.batches])
         if fetch is None or not ours:
             return None
         if progress:
@@ -175,10 +182,13 @@ class SyncMachine:
         self.last_sync_ms[response.space] = now_ms
         return None
 
-    def _take(self, raw: bytes, signature: bytes, now_ms: int, asked_for: bool) -> bool:
+    def _take(self, raw: bytes, signature: bytes, now_ms: int, asked_for: bool, sender: bytes) -> bool:
         try:
             outcome = self._library.receive(raw, signature, now_ms)
-        except (Equivocation, Unauthorised, StaleMessage):
+        except (Equivocation, Unauthorised, StaleMessage) as error:
+            if decode_batch(raw).account == sender:
+                raise
+            self.passed_over[error.reason] += 1
             outcome = Outcome.LEFT
         if asked_for and outcome in (Outcome.HELD, Outcome.LEFT):
             batch = decode_batch(raw)

@@ -104,7 +104,7 @@ class Replicator:
     def link_opened(self, link: Link) -> None:
         """A member's session is up: compare vectors at once."""
         self._links[link.id] = link
-        self.sync.peer_up(link.id, self._now_ms())
+        self.sync.peer_up(link.id, self._now_ms(), link.account)
         self._ping(link)
         # What became durable while there was no session could not be acknowledged then.
         for space in self._database.spaces:

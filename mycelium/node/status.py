@@ -54,6 +54,7 @@ def node_status(node: Node) -> dict[str, Any]:
         },
         "database": database.status(),
         "rejects": dict(metrics.rejects),
+        "passed_over": dict(node.replicator.sync.passed_over),
         "received_bytes": metrics.received_bytes,
         "sent_bytes": metrics.sent_bytes,
         "resident_bytes": resident_bytes(),

@@ -98,7 +98,7 @@ BATCHES = {
 
 
 ORIGINS_FAULT = {"unauthorised", "stale", "equivocation"}
-"""What a relay may have had reason to take: in an answer to a sync it is passed over, and the session stays."""
+"""What a relay may have had reason to take: in its answer to a sync it is passed over, and the session stays."""
 
 
 @pytest.mark.parametrize("name", BATCHES)
@@ -116,12 +116,13 @@ def test_a_bad_batch(tmp_path, name, way):
                 else:
                     response = SyncResponse(1, "main", [batch], False, True, [])
                     await hostile.send(hostile.message(MessageType.DB_SYNC_RESP, response.encode()))
-                    if reason in ORIGINS_FAULT:
+                    if reason in ORIGINS_FAULT and codec.decode_batch(batch[0]).account != MALLORY.account:
                         ping = Ping(77, 1, []).encode()
                         await hostile.send(hostile.message(MessageType.PING, ping))
                         await hostile.receive(MessageType.PONG)
                         assert everything(mesh[0]) == before
                         assert mesh[0].status()["rejects"] == {}
+                        assert mesh[0].status()["passed_over"] == {reason: 1}
                         return
                 got, text = await hostile.closing()
             assert got == code

@@ -133,10 +133,13 @@ def test_a_node_that_was_away_catches_up_by_vectors(tmp_path):
                 async with mesh[number % 2].database.batch(ack="applied") as batch:
                     for row in range(10):
                         batch.put("scores", f"{number}.{row}", "x" * 500)
+            # Durable at both, and so no longer on its way to anyone.
+            for node in mesh.nodes:
+                await node.database.table("scores").put(f"last of {node.url}", 1, ack=1)
             await mesh.start(2)
             assert mesh[2].generation == generation
             await agreed(mesh.nodes)
-            assert await mesh[2].database.table("scores").count() == 3001
+            assert await mesh[2].database.table("scores").count() == 3003
             assert mesh[2].metrics.messages_in[MessageType.DB_SYNC_RESP] > 0
 
     run(main())
