@@ -71,7 +71,7 @@ def test_closing_a_hub_lets_the_queue_leave_first():
             bob = Node("//Bob", server=False)
             link = await bob.dial(alice)
             for _ in range(8):
-                assert link.post(GOSSIP, bytes(900_000), PUSH)
+                assert link.post(GOSSIP, bytes(700_000), PUSH)
             await bob.hub.close(drain_s=5)
             await until(lambda: alice.messages.qsize() == 8)
             assert link.closed.done()
