@@ -131,7 +131,7 @@ SESSIONS_MAX: Final = 512
 """Sessions of members; each costs about 30 KiB and its outbound queue."""
 CLIENTS_MAX: Final = 256
 """Sessions of local programs."""
-OUTBOUND_BYTES_MAX: Final = 6 * 1024 * 1024
+OUTBOUND_BYTES_MAX: Final = 4 * 1024 * 1024
 """A peer's outbound queue. Pushes beyond it are dropped and repaired by vector."""
 OUTBOUND_MESSAGES_MAX: Final = 4_096
 CONTROL_QUEUE_BYTES_MAX: Final = 1024 * 1024
@@ -163,6 +163,13 @@ REPLAY_WINDOW_NS: Final = 60 * 10**9
 REPLAY_AHEAD_NS: Final = 2 * 10**9
 REPLAY_ENTRIES_MAX: Final = 1_048_576
 REPLAY_PER_SENDER_MAX: Final = 16_384
+
+# --- memory -----------------------------------------------------------------------------------------------
+
+MALLOC_MMAP_BYTES: Final = 512 * 1024
+"""Allocations from this size on are given back to the system when freed; each costs its page faults again."""
+MALLOC_TRIM_BYTES: Final = 1024 * 1024
+"""Free memory kept at the top of the heap."""
 
 # --- shutdown ---------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import signal
 import sys
 import threading
@@ -68,9 +67,10 @@ def run(
 
 
 async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
+    from mycelium.node import process
     from mycelium.node.node import Node
 
-    _allow_many_files()
+    process.prepare()
     loop = asyncio.get_running_loop()
     asked: asyncio.Future[int] = loop.create_future()
 
@@ -101,13 +101,6 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
                 f"ready: {ready['url']} as {ready['account']}, data in {ready['data_dir']}, pid {ready['pid']}"
             )
         return await asked
-
-
-def _allow_many_files() -> None:
-    """Raise the soft limit on open files to the hard one: sessions and RocksDB's files may be above 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _leave_in(seconds: float) -> None:

@@ -36,6 +36,9 @@ class DirectionKeys(NamedTuple):
     key: bytes
     iv: int
 
+    def __repr__(self) -> str:
+        return "<DirectionKeys>"  # a tuple would show the key
+
 
 class SessionKeys(NamedTuple):
     """Both directions, and the secret from which the next keys are made."""
@@ -43,6 +46,9 @@ class SessionKeys(NamedTuple):
     initiator: DirectionKeys
     responder: DirectionKeys
     chain: bytes
+
+    def __repr__(self) -> str:
+        return "<SessionKeys>"
 
 
 def aead(suite: int, key: bytes) -> Aead:

@@ -213,17 +213,16 @@ class Session:
         """Time has passed (call about once a second). Starts a change of keys when it is due.
 
         now_ns: of a clock that never goes back; its start does not matter, the first tick sets ours. Raises
-        Silence when the other side left an offer unanswered.
+        Silence when the other side left an offer unanswered, or the change that it agreed to unfinished.
         """
         self._now_ns = now_ns
         self._offers_heard = 0
         if self._keyed_ns is None:
             self._keyed_ns = now_ns
-        if self._next is not None:
-            return
-        if self._offer is not None:
+        if self._next is not None or self._offer is not None:
+            # An offer heard and never switched to would keep these keys for ever as well.
             if now_ns - self._offered_ns > self._limits.answer_ns:
-                raise Silence("an offer of new keys was not answered")
+                raise Silence("a change of keys was not answered")
             return
         if (
             self._sent_bytes >= self._limits.bytes_max
