@@ -16,7 +16,7 @@ from peer.linkkit import (
 )
 
 from mycelium import errors
-from mycelium.config import CONTROL_QUEUE_BYTES_MAX, REKEY_S
+from mycelium.config import CONTROL_QUEUE_BYTES_MAX, OUTBOUND_BYTES_MAX, REKEY_S
 from mycelium.errors import LinkClosed, MalformedMessage, Overloaded, ProtocolError
 from mycelium.peer import closing
 from mycelium.peer.wire import Wire
@@ -71,7 +71,7 @@ def test_closing_a_hub_lets_the_queue_leave_first():
             bob = Node("//Bob", server=False)
             link = await bob.dial(alice)
             for _ in range(8):
-                assert link.post(GOSSIP, bytes(700_000), PUSH)
+                assert link.post(GOSSIP, bytes(OUTBOUND_BYTES_MAX // 9), PUSH)
             await bob.hub.close(drain_s=5)
             await until(lambda: alice.messages.qsize() == 8)
             assert link.closed.done()
