@@ -131,6 +131,8 @@ SESSIONS_MAX: Final = 512
 """Sessions of members; each costs about 30 KiB and its outbound queue."""
 CLIENTS_MAX: Final = 256
 """Sessions of local programs."""
+CLIENTS_PER_ACCOUNT_MAX: Final = 64
+"""Of one account that is listed as a client; the node's own may take all of CLIENTS_MAX."""
 OUTBOUND_BYTES_MAX: Final = 4 * 1024 * 1024
 """A peer's outbound queue. Pushes beyond it are dropped and repaired by vector."""
 OUTBOUND_MESSAGES_MAX: Final = 4_096
@@ -162,7 +164,9 @@ REKEYS_PER_TICK_MAX: Final = 8
 REPLAY_WINDOW_NS: Final = 60 * 10**9
 REPLAY_AHEAD_NS: Final = 2 * 10**9
 REPLAY_ENTRIES_MAX: Final = 1_048_576
-REPLAY_PER_SENDER_MAX: Final = 16_384
+REPLAY_PER_SENDER_MAX: Final = 262_144
+"""4,300 messages a second over the window. To fill the table, four members would have to sign 17,000 messages a second,
+which is most of what one core can verify."""
 
 # --- memory -----------------------------------------------------------------------------------------------
 
@@ -188,6 +192,10 @@ FLUSH_BYTES: Final = 1024 * 1024
 """Sealed and written to one link before the others get their turn."""
 COALESCED_BYTES: Final = 128 * 1024
 """A frame is filled up to this size with small messages. Larger gains nothing and holds control messages up."""
+KEEPALIVE_S: Final = 30
+"""A connection on which nothing moves is probed by the system after this long, and is gone three probes of
+KEEPALIVE_PROBE_S later: a program that only watches sends nothing, and its machine may have vanished."""
+KEEPALIVE_PROBE_S: Final = 10
 CLOSE_LINGER_MS: Final = 1_000
 """After our close frame the socket stays open this long, so that a reset does not swallow the reason."""
 DUPLICATE_STALE_MS: Final = 3_000

@@ -91,6 +91,8 @@ async def put(
 ) -> None:
     """Set a key (lww and own tables), or add one more fact to it (append tables).
 
+    VALUE is JSON where it can be read as JSON, else text.
+
     Examples:
 
         mycelium put scores 5F3sa2TJ '{"score": 0.93}' --config node.toml
@@ -106,6 +108,8 @@ async def delete(
     session: Session, table: TableName, key: Key, hex_key: HexKey = False, ack: AckOption = "durable"
 ) -> None:
     """Remove a key of an lww or own table.
+
+    That there is none is no error.
 
     Example:
 
@@ -125,6 +129,8 @@ async def add(
     ack: AckOption = "durable",
 ) -> None:
     """Add to a counter.
+
+    A counter that is not there yet begins at 0.
 
     Examples:
 
@@ -149,6 +155,8 @@ async def insert(
 ) -> None:
     """Put an element into the set at a key.
 
+    VALUE is JSON where it can be read as JSON, else text.
+
     Example:
 
         mycelium insert banned subnet-1 5F3sa2TJ --config node.toml
@@ -170,6 +178,8 @@ async def remove(
 ) -> None:
     """Take an element out of the set at a key.
 
+    That it is not there is no error.
+
     Example:
 
         mycelium remove banned subnet-1 5F3sa2TJ --config node.toml
@@ -189,6 +199,8 @@ async def scan(
     reverse: Annotated[bool, typer.Option("--reverse", help="From the last key to the first.")] = False,
 ) -> None:
     """Print the rows of a range of keys, in the order of their keys.
+
+    A key, a tab and its value a line; with --json also who wrote it and when.
 
     Examples:
 
@@ -230,6 +242,8 @@ async def watch(
 
         mycelium watch scores --after 524288 --json --config node.toml
     """
+    if after is not None and not 0 <= after < 2**63:
+        raise UsageError(f"--after is a cursor that a watch gave, not {after}")
     changes = session.node.database.table(table).watch(prefix, after)
     cursor = await changes.start()
     if session.json:
@@ -268,7 +282,9 @@ def _print_change(session: Session, change: Any) -> None:
 
 
 async def count(session: Session, table: TableName) -> None:
-    """Print how many keys a table has. The node reads them all.
+    """Print how many keys a table has.
+
+    The node reads them all to count them.
 
     Example:
 
@@ -282,7 +298,9 @@ async def count(session: Session, table: TableName) -> None:
 
 
 async def digest(session: Session) -> None:
-    """Print the digest of the node's state, space by space: equal on nodes that hold the same data.
+    """Print the digest of the node's state, space by space.
+
+    It is equal on nodes that hold the same data. The node reads all of it.
 
     Example:
 

@@ -175,10 +175,14 @@ async def _up(home: Path, nodes: int, seconds: float | None, records: int, rate:
     from mycelium.devnet.load import Loaded
     from mycelium.devnet.network import LocalNetwork
 
+    began_s = time.monotonic()
     places = prepare(home, nodes)
     display = _Display(f"Mycelium local network, {nodes} nodes in {home}", json=json)
     async with LocalNetwork(places) as network:
         _announce(network, home, json)
+        if not json and not display.console.is_terminal:
+            output.line(display.title)
+        display.step(Step(f"{nodes} nodes started", f"{time.monotonic() - began_s:.1f} s", done=True))
         rows_before = [state.rows for state in await network.states()]
         loads = [Loaded() for _ in places]
         stop = asyncio.Event()

@@ -30,6 +30,8 @@ devnet_app = typer.Typer(no_args_is_help=True, help="A local network of real nod
 def version(json: Json = False) -> None:
     """Print the version.
 
+    With it, the protocol that it speaks and the Python that it runs on.
+
     Example:
 
         mycelium version --json
@@ -54,6 +56,7 @@ devnet_commands.register(devnet_app)
 
 def main() -> None:
     """The entry point. An interrupt before a command handles it itself still ends without a traceback."""
+    output.open_closed_streams()
     try:
         app()
     except KeyboardInterrupt:

@@ -86,6 +86,11 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
     if until_eof:
         threading.Thread(target=_watch_stdin, args=(loop, end), daemon=True).start()
     async with Node.open(config) as node:
+        if node.source.epoch().role(node.account) is None:
+            logging.getLogger(__name__).warning(
+                "%s is no member, so it may not write and is sent nothing: list it in the members file",
+                accounts.format(node.account),
+            )
         ready = {
             "event": "ready",
             "url": node.url,
@@ -120,6 +125,8 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, end: Any) -> None:
 
 async def status(session: Session) -> None:
     """Show what a running node holds and whom it is connected to.
+
+    Members that it dials and does not reach stand at the end, with the reason.
 
     Examples:
 

@@ -28,11 +28,20 @@ WIDTH_MIN: Final = 80
 """Columns assumed where there is no terminal to ask."""
 
 
+class _Console(Console):
+    """Lets `guard` see that the reader of a pipe has gone, where rich would end the process with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(*, stderr: bool = False) -> Console:
     """A rich console; without a terminal it writes plain text of WIDTH_MIN columns or more."""
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else max(WIDTH_MIN, int(os.environ.get("COLUMNS", "0") or 0))
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False)
+    columns = os.environ.get("COLUMNS", "")
+    wide = int(columns) if columns.isascii() and columns.isdigit() else 0
+    width = None if stream.isatty() else max(WIDTH_MIN, wide)
+    return _Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False)
 
 
 def presentable(value: Any) -> Any:
@@ -89,6 +98,17 @@ def fail(error: BaseException, *, json: bool) -> NoReturn:
     raise typer.Exit(code)
 
 
+def open_closed_streams() -> None:
+    """Make /dev/null of each standard stream that was closed (`>&-`): Python has None for it, and libuv aborts."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
+
+
 @contextmanager
 def guard(*, json: bool) -> Iterator[None]:
     """Turn what a command's body raises into one line and an exit code."""
@@ -127,6 +147,7 @@ __all__ = [
     "guard",
     "json_text",
     "line",
+    "open_closed_streams",
     "presentable",
     "run",
     "show",

@@ -24,7 +24,11 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
         parts.append(_peers(found["peers"]))
     else:
         parts.append(Text("no peer is connected\n", style="yellow"))
+    # A peer that dialled us is connected, though our dialling it failed.
+    connected = {peer["account"] for peer in found.get("peers", [])}
     for account, why in found.get("unreachable", {}).items():
+        if account in connected:
+            continue
         parts.append(Text(f"not connected to {account}: {why}", style="yellow"))
     return Group(*parts)
 
@@ -48,6 +52,8 @@ def value_text(key: str, value: Any) -> str:
         return size(value)
     if isinstance(value, int | float) and key.endswith("_s"):
         return f"{value:,.1f} s"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {value_text(key, item)}" for name, item in value.items())
     if isinstance(value, int) and key not in {"pid", "netuid", "generation"}:
         return f"{value:,}"
     return show(value)
@@ -80,7 +86,7 @@ def _spaces(database: Mapping[str, Any]) -> Table:
     table.add_column("space", min_width=12)
     table.add_column("changes", justify="right")
     table.add_column("origins", justify="right")
-    table.add_column("holds (equal on nodes that hold the same)")
+    table.add_column("holds (equal on nodes that hold the same)", overflow="fold")
     for space, vector in database.get("vectors", {}).items():
         changes = database.get("held_changes", {}).get(space)
         origins = database.get("origins", {}).get(space)
@@ -91,7 +97,7 @@ def _spaces(database: Mapping[str, Any]) -> Table:
 def _peers(peers: list[dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     table.add_column("peer", min_width=14)
-    table.add_column("role")
+    table.add_column("role", overflow="fold")
     table.add_column("address", no_wrap=True)
     table.add_column("rtt", justify="right", no_wrap=True)
     table.add_column("queued", justify="right", no_wrap=True)

@@ -56,7 +56,7 @@ def step_line(step: Step, console: Console) -> Text:
     line = Text(f" {done} " if step.done else f" {under_way} ", style="green" if step.done else "yellow")
     line.append(step.text, style="" if step.done else "dim")
     if step.result:
-        room = 76 - line.cell_len - len(step.result)
+        room = min(76, console.width) - line.cell_len - len(step.result)
         line.append(" " * max(2, room))
         line.append(step.result, style="bold")
     return line
@@ -97,8 +97,8 @@ def numbers(outcome: Outcome) -> Text:
     """What the demonstration measured, in two lines."""
     latency = outcome.latency
     text = Text(
-        f" {outcome.written:,} records written; {outcome.rate:,.0f}/s durable at the writer, "
-        f"{outcome.replicated_rate:,.0f}/s at all\n"
+        f" {outcome.written:,} records written; load of {outcome.rate:,.0f}/s through one node, "
+        f"{outcome.replicated_rate:,.0f}/s in all\n"
         f" from put to seen elsewhere: p50 {latency.percentile(0.5):.1f} ms, "
         f"p99 {latency.percentile(0.99):.1f} ms over {len(latency.samples_ms)} samples"
     )

@@ -82,7 +82,7 @@ async def demonstrate(
 async def _load(
     network: LocalNetwork, listener: Callable[[Step], None], outcome: Outcome, records: int, run: str
 ) -> None:
-    """Most records through the first node, a tenth through each of the others, at the same time."""
+    """Most records through the first node, a fiftieth through each of the others, at the same time."""
     name = network.nodes[0].place.name
     few = max(1, records // 50)
     main = records - few * (len(network.nodes) - 1)
@@ -104,7 +104,7 @@ async def _load(
     await _agree(network)
     outcome.replicated_rate = records / (time.perf_counter() - began_s)
     result = f"{outcome.replicated_rate:,.0f}/s in all"
-    listener(Step(f"{records:,} records held by all {len(network.nodes)} nodes", result, done=True))
+    listener(Step(f"{records:,} with the others', held by all {len(network.nodes)} nodes", result, done=True))
 
 
 async def _kill(

@@ -132,7 +132,15 @@ class NodeProcess:
         except OSError:
             tail = ""
         last = tail.splitlines()[-1] if tail else "it said nothing"
+        with contextlib.suppress(msgspec.DecodeError):
+            last = msgspec.json.decode(last, type=_Failure).message
         return f": {last} (log: {self.place.log})"
+
+
+class _Failure(msgspec.Struct):
+    """The line in which a node that is run with --json says why it ends."""
+
+    message: str
 
 
 def _environment() -> dict[str, str]:

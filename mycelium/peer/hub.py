@@ -16,6 +16,7 @@ from typing import Final
 from mycelium._core import codec, fanout
 from mycelium.config import (
     CLIENTS_MAX,
+    CLIENTS_PER_ACCOUNT_MAX,
     CONTROL_QUEUE_BYTES_MAX,
     DUPLICATE_STALE_MS,
     OUTBOUND_BYTES_MAX,
@@ -202,10 +203,7 @@ class Hub:
             wire.close(GOING_AWAY, "this node is shutting down")
             return False
         if role in UNPAIRED:
-            if self.clients() < CLIENTS_MAX:
-                return True
-            self._full(wire, "clients-full", f"{CLIENTS_MAX} clients are connected")
-            return False
+            return self._has_client_place(wire, session.peer, role)
         if session.peer == self.local.account:
             wire.fail(WrongPeer("this node reached itself"))
             return False
@@ -218,6 +216,18 @@ class Hub:
         if len(self._members) >= SESSIONS_MAX:
             self._full(wire, "sessions-full", f"{SESSIONS_MAX} members are connected")
             return False
+        return True
+
+    def _has_client_place(self, wire: Wire, account: bytes, role: str) -> bool:
+        if self.clients() >= CLIENTS_MAX:
+            self._full(wire, "clients-full", f"{CLIENTS_MAX} clients are connected")
+            return False
+        # One client must not lock out the others, least of all the node's own account, which may take any place.
+        if role == CLIENT and account != self.local.account:
+            theirs = sum(link.account == account and link.role == CLIENT for link in self._links.values())
+            if theirs >= CLIENTS_PER_ACCOUNT_MAX:
+                self._full(wire, "client-full", f"{CLIENTS_PER_ACCOUNT_MAX} sessions of this client are open")
+                return False
         return True
 
     def _full(self, wire: Wire, label: str, text: str) -> None:

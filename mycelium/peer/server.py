@@ -103,7 +103,8 @@ class Server:
         """Count a new connection in; False if there is no room for it.
 
         When all places are taken, the address with the most of them gives up its oldest to an address that
-        has fewer: a flood from one place crowds out itself.
+        has fewer: a flood from one place crowds out itself. When all have one, the oldest of them (it had the most
+        time) gives way to an address that has none: else idle connections of many would keep everyone out.
         """
         key = arrival.address
         mine = self._pending.get(key, {})
@@ -111,9 +112,9 @@ class Server:
             self.hub.observer.rejected("address-full")
             return False
         if self._pending_count >= HANDSHAKES_PENDING_MAX:
-            greediest = max(self._pending.values(), key=len)
+            greediest = max(self._pending.values(), key=len)  # of equals the first, so the oldest
             self.hub.observer.rejected("handshakes-full")
-            if len(greediest) <= len(mine) + 1:
+            if mine and len(greediest) <= len(mine) + 1:
                 return False
             next(iter(greediest)).drop()
         self._pending.setdefault(key, {})[arrival] = None

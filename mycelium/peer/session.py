@@ -218,7 +218,7 @@ class Session:
         self._now_ns = now_ns
         self._offers_heard = 0
         if self._keyed_ns is None:
-            self._keyed_ns = now_ns
+            self._keyed_ns = self._offered_ns = now_ns
         if self._next is not None or self._offer is not None:
             # An offer heard and never switched to would keep these keys for ever as well.
             if now_ns - self._offered_ns > self._limits.answer_ns:

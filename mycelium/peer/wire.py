@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket as sockets
 from typing import Final, Protocol, cast
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
@@ -17,6 +18,8 @@ from mycelium.config import (
     CLOSE_LINGER_MS,
     FRAME_BYTES_MAX,
     HANDSHAKE_BYTES_MAX,
+    KEEPALIVE_PROBE_S,
+    KEEPALIVE_S,
     READ_BYTES,
     TRANSPORT_BUFFER_BYTES,
 )
@@ -34,6 +37,7 @@ PICOWS_LOG.logger.setLevel(logging.CRITICAL)
 BINARY: Final = WSMsgType.BINARY
 HEADER_BYTES_MAX: Final = 14
 _DATA_OPCODES: Final = (0, 1, 2)
+_PROBES: Final = (("TCP_KEEPIDLE", KEEPALIVE_S), ("TCP_KEEPINTVL", KEEPALIVE_PROBE_S), ("TCP_KEEPCNT", 3))
 
 
 class Owner(Protocol):
@@ -147,6 +151,7 @@ class Wire(WSListener):
         self.transport = transport
         socket = transport.underlying_transport
         socket.set_write_buffer_limits(high=TRANSPORT_BUFFER_BYTES, low=TRANSPORT_BUFFER_BYTES // 4)
+        keep_alive(socket.get_extra_info("socket"))
         address = socket.get_extra_info("peername")
         if isinstance(address, tuple):
             host = f"[{address[0]}]" if ":" in address[0] else address[0]
@@ -323,6 +328,19 @@ class Intake(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._inner is not None:
             self._inner.connection_lost(exc)
+
+
+def keep_alive(socket: sockets.socket | None) -> None:
+    """Have the system notice that the other machine is gone, for a session in which nobody would."""
+    if socket is None:
+        return
+    try:
+        socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
+        for name, value in _PROBES:
+            if hasattr(sockets, name):
+                socket.setsockopt(sockets.IPPROTO_TCP, getattr(sockets, name), value)
+    except OSError as error:  # it is closed already, which its transport will report
+        log.debug("no keepalive: %s", error)
 
 
 def announced_bytes(head: memoryview) -> int:

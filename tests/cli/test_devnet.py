@@ -88,8 +88,8 @@ def test_a_killed_node_is_noticed(tmp_path):
     ("number", "code", "seconds"),
     [(signal.SIGINT, 130, 1), (signal.SIGTERM, 130, 1), (signal.SIGKILL, -9, 15)],
 )
-def test_no_node_outlives_its_starter(number, code, seconds):
-    process, started = start("up", "--nodes", 2, "--records", 0)
+def test_no_node_outlives_its_starter(tmp_path, number, code, seconds):
+    process, started = start("up", "--nodes", 2, "--records", 0, "--dir", tmp_path / "net")
     pids = [node["pid"] for node in started["nodes"]]
     assert all(map(alive, pids))
     process.send_signal(number)
@@ -114,6 +114,16 @@ def test_demo_on_a_pipe_is_plain_text():
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_up_on_a_pipe_says_where_it_is_before_it_ends(tmp_path):
+    out, err = clikit.run(
+        "devnet", "up", "--nodes", 2, "--for", 0, "--records", 10, "--dir", tmp_path / "net"
+    )
+    title, started, *_ = out.splitlines()
+    assert title == f"Mycelium local network, 2 nodes in {tmp_path / 'net'}"
+    assert "2 nodes started" in started
+    assert err == ""
+
+
 def test_a_node_that_cannot_start_is_named(tmp_path):
     process, _ = start("up", "--nodes", 2, "--for", 0, "--records", 0, "--dir", tmp_path / "net")
     finish(process, 0)
@@ -123,4 +133,5 @@ def test_a_node_that_cannot_start_is_named(tmp_path):
     (data / "thesis.txt").write_text("mine")
     _, err = clikit.run("devnet", "up", "--nodes", 2, "--for", 1, "--dir", tmp_path / "net", code=1)
     assert err.startswith("error: node2 did not start: ")
+    assert "{" not in err
     assert err.count("\n") == 1

@@ -111,6 +111,9 @@ def test_status_view_fits_and_takes_what_it_does_not_know():
         "203.0.113.200:65535",
     ):
         assert part in text
+    assert "not connected to 5HH" in text
+    found["unreachable"] = {peer["account"]: "ws://203.0.113.7:9090: connection refused"}
+    assert "not connected" not in rendered(status_view(found)), "it dialled us"
     assert "no peer is connected" in rendered(status_view({}))
 
 
@@ -125,6 +128,7 @@ def test_status_view_fits_and_takes_what_it_does_not_know():
         ("flag", True, "yes"),
         ("none", None, "-"),
         ("text", "as it is", "as it is"),
+        ("last_s", {"main": 0.5, "other": 2}, "main 0.5 s, other 2.0 s"),
     ],
 )
 def test_value_text(key, value, text):

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+import subprocess
 
 import clikit
 import pytest
@@ -33,7 +35,7 @@ COMMANDS = [
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
 def test_every_command_has_help_with_an_example_and_json(name):
     out, _ = clikit.invoke(*name, "--help")
-    assert re.search(rf"^ +mycelium {' '.join(name)}", out, re.MULTILINE), "no example"
+    assert re.search(rf"^ {{5}}mycelium {' '.join(name)}", out, re.MULTILINE), "no example, or not set off"
     assert "--json" in out
     assert "\x1b" not in out
 
@@ -47,6 +49,42 @@ def test_help_lists_every_command():
 def test_version():
     assert clikit.run("version")[0].startswith(f"mycelium {mycelium.__version__}, protocol 1, ")
     assert json.loads(clikit.run("version", "--json")[0])["version"] == mycelium.__version__
+
+
+def test_a_terminal_width_that_is_no_number_and_a_closed_stdout(tmp_path):
+    (place,) = prepare(tmp_path / "net", 1)
+    arguments = ("node", "status", "--config", place.config)
+    with clikit.running(place.config):
+        assert str(place.url) in clikit.run(*arguments, COLUMNS="wide")[0]
+        line = shlex.join(clikit.command(*arguments))
+        for closed in (">&-", "<&-", ">&- <&-", "| :"):
+            done = subprocess.run(
+                ["bash", "-c", f"set -o pipefail; {line} {closed}"],
+                env=clikit.environment(),
+                capture_output=True,
+                timeout=60,
+            )
+            assert (done.returncode, done.stderr) == (0, b""), closed
+
+
+def test_a_node_of_no_member_says_so(tmp_path):
+    places = prepare(tmp_path / "net", 2)
+    members = tmp_path / "net/members.toml"
+    kept = members.read_text().split("[[member]]")
+    members.write_text("[[member]]".join(kept[:2]))
+    for place, warned in zip(places, (False, True), strict=True):
+        with clikit.running(place.config) as (process, ready):
+            process.terminate()
+            said = process.stderr.read().decode()
+            assert (f"{ready['account']} is no member" in said) is warned, said
+
+
+def test_a_cursor_that_is_none(tmp_path):
+    (place,) = prepare(tmp_path / "net", 1)
+    with clikit.running(place.config):
+        for cursor in (-1, 2**63, 10**30):
+            error = error_of("watch", "records", "--after", cursor, "--config", place.config)
+            assert error == f"error: --after is a cursor that a watch gave, not {cursor}\n"
 
 
 def test_unknown_option_and_missing_argument_exit_2():

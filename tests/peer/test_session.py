@@ -247,3 +247,11 @@ def test_every_nonce_serves_once(monkeypatch):
             one.tick(turn)
     assert a.epoch > 10
     assert len(seen) == sealed
+
+
+def test_keys_do_not_show_in_text():
+    keys = derive_session(bytes(32), bytes(32), b"test")
+    text = f"{keys!r} {keys} {keys.initiator!r} {[keys]}"
+    for secret in (keys.chain, keys.initiator.key, keys.responder.key):
+        assert repr(secret) not in text
+    assert str(keys.initiator.iv) not in text

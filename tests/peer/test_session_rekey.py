@@ -246,6 +246,29 @@ def test_an_unanswered_offer_ends_the_session():
         a.tick(60 * SECOND + 2)
 
 
+def test_a_switch_that_never_comes_ends_the_session():
+    a, b = pair(age_ns=1, answer_ns=60 * SECOND)
+    a.tick(0)
+    a.tick(1)
+    for frame in a.take_control():
+        b.open(frame)
+    answer, _ = b.take_control()  # the offer; the switch is kept back
+    assert a.open(answer) is None
+    assert len(a.take_control()) == 1
+    a.tick(60 * SECOND)
+    with pytest.raises(Silence, match="keys"):
+        a.tick(60 * SECOND + 2)
+
+
+def test_an_offer_heard_before_the_first_tick_is_as_old_as_that_tick():
+    a, b = pair(answer_ns=60 * SECOND)
+    b.open(offer_from(a, bytes(31) + b"\x09"))
+    b.tick(500 * SECOND)
+    b.tick(560 * SECOND)
+    with pytest.raises(Silence, match="keys"):
+        b.tick(561 * SECOND)
+
+
 def test_an_offer_while_one_is_agreed_is_out_of_turn():
     a, b = pair()
     b.open(offer_from(a, bytes(31) + b"\x09"))

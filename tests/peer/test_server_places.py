@@ -1,0 +1,54 @@
+"""Places for strangers when every address asks for only one: nobody who is idle keeps a newcomer out."""
+
+from __future__ import annotations
+
+import asyncio
+
+from peer.linkkit import Node, Raw, attacked, run, until
+
+from mycelium.peer import server as server_module
+
+
+def test_idle_connections_from_many_addresses_give_way_to_a_new_one(monkeypatch):
+    monkeypatch.setattr(server_module, "HANDSHAKES_PENDING_MAX", 8)
+
+    async def main():
+        async with attacked() as alice:
+            idle = []
+            for number in range(8):
+                source = (f"127.0.0.{2 + number}", 0)
+                idle.append(
+                    Raw(*await asyncio.open_connection("127.0.0.1", alice.server.port, local_addr=source))
+                )
+            await until(lambda: alice.server.pending == 8)
+            async with Node("//Bob") as bob:
+                link = await bob.dial(alice)
+                assert await idle[0].end() == b""  # the oldest, which had the most time
+                assert alice.server.pending == 7
+                assert alice.counts.reasons == {"handshakes-full": 1}
+                link.close()
+                await until(lambda: len(alice.hub.links()) == 1)
+            for raw in idle:
+                await raw.aclose()
+
+    run(main())
+
+
+def test_an_address_that_has_a_place_takes_none_from_another(monkeypatch):
+    monkeypatch.setattr(server_module, "HANDSHAKES_PENDING_MAX", 3)
+
+    async def main():
+        async with attacked() as alice:
+            idle = []
+            for host in ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.4"):
+                idle.append(
+                    Raw(*await asyncio.open_connection("127.0.0.1", alice.server.port, local_addr=(host, 0)))
+                )
+                await until(lambda: alice.server.pending == min(len(idle), 3))
+            assert await idle[3].end() == b""
+            assert alice.counts.reasons == {"handshakes-full": 1}
+            assert alice.server.pending == 3
+            for raw in idle:
+                await raw.aclose()
+
+    run(main())
