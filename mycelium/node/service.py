@@ -157,9 +157,12 @@ class Service:
         path = Path(calls.decode(body, calls.Checkpoint).path)
         if not path.is_absolute():
             raise UsageError(f"{path} is not an absolute path")
-        if path.exists():  # noqa: ASYNC240 - one stat
-            raise StoreError(f"{path} exists; a backup is written to a new directory")
-        await self._database.checkpoint(path)
+        try:
+            if path.exists():  # noqa: ASYNC240 - one stat
+                raise StoreError(f"{path} exists; a backup is written to a new directory")
+            await self._database.checkpoint(path)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path!s:.200} cannot be written: {error}") from None
         return b""
 
     async def _scan(self, body: bytes) -> AsyncGenerator[bytes, None]:

@@ -42,7 +42,10 @@ def node_status(node: Node) -> dict[str, Any]:
         "netuid": node.settings.netuid,
         "peers": _peers(node),
         "unreachable": {
-            format_account(account): str(error) for account, error in sorted(node.dialer.failures.items())
+            format_account(account): str(error)
+            for account, error in sorted(node.dialer.failures.items())
+            # A member that we cannot dial may have dialled us.
+            if node.hub.link_of(account) is None
         },
         "clients": node.hub.clients(),
         "sync": {

@@ -2,7 +2,7 @@
 public-key work. Keeps two secrets and nothing per stranger.
 
 As in WireGuard (section 5.3 of its paper), but bound to the first message as well, so that a cookie serves
-one handshake from one address.
+one first message from one address, for as long as it lasts.
 """
 
 from __future__ import annotations

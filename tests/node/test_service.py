@@ -390,6 +390,10 @@ def test_backups_are_for_the_own_account(tmp_path):
             await remote.checkpoint("backup")
         with pytest.raises(StoreError, match="exists"):
             await remote.checkpoint(tmp_path)
+        (tmp_path / "file").write_text("")
+        for path in (tmp_path / "file" / "backup", tmp_path / ("x" * 300), str(tmp_path) + "/\0"):
+            with pytest.raises(StoreError, match="cannot be written"):
+                await remote.checkpoint(path)
         channel.link = Link(listed)
         with pytest.raises(Unauthorised, match="own account"):
             await remote.checkpoint(tmp_path / "backup")
