@@ -15,8 +15,8 @@ def prepare() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # Left to itself, glibc raises both thresholds with the largest buffer it ever freed, and then returns nothing: a
-    # node under load stays a third larger (mallopt(3)). Other C libraries have no such function and no such habit.
+    # Left to itself, glibc raises both thresholds with the largest buffer it ever freed and then returns nothing
+    # (mallopt(3)): what a node holds depends on its history. Other C libraries have neither the function nor the habit.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, MALLOC_MMAP_BYTES)

@@ -16,9 +16,9 @@ if {prepared}:
     assert soft == hard
 
 def churn():
-    # One buffer of 8 MiB is enough for glibc to keep all that are smaller; every other one is freed.
-    del (big := [bytearray(8 << 20)])[:]
-    held = [bytearray(600_000) for _ in range(200)]
+    # One buffer of 16 MiB that was freed is enough for glibc to keep all that are smaller.
+    del (big := [bytearray(16 << 20)])[:]
+    held = [bytearray(4 << 20) for _ in range(30)]
     pins = [bytearray(2_000) for _ in range(200)]
     return pins
 
