@@ -313,3 +313,9 @@ def test_a_partial_mesh_converges_after_loss_partitions_and_crashes(seed: int) -
         assert other.vector("main") == first.vector("main")
         for column in (Column.LIVE, Column.DEAD):
             assert kit.rows(other._store, column) == kit.rows(first._store, column)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(100, 500))
+def test_many_more_meshes_converge(seed: int) -> None:
+    test_a_partial_mesh_converges_after_loss_partitions_and_crashes(seed)
