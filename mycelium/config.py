@@ -207,3 +207,15 @@ CALLS_PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bodies of the calls of one session under way at once; beyond it a call is answered with Overloaded."""
 STREAM_WINDOW_BYTES: Final = 256 * 1024
 """What a streaming call may send ahead of its reader. Its reader holds this much and one item more."""
+
+# --- chain client -----------------------------------------------------------------------------------------
+
+
+# --- epochs -----------------------------------------------------------------------------------------------
+
+
+# --- access control ---------------------------------------------------------------------------------------
+
+
+# --- development chain ------------------------------------------------------------------------------------
+

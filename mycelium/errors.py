@@ -4,6 +4,14 @@ MyceliumError
 ├── ConfigError              a setting or file the operator must mend; the program exits with 2
 │   ├── KeyFileError         a hotkey that is missing, unreadable or not a hotkey
 │   └── AddressInUse         another process listens there
+├── ChainError               the chain, or the way to it
+│   ├── ChainUnreachable     no endpoint answers, or none in time
+│   ├── ChainRefused         the chain answered a request with a JSON-RPC error
+│   ├── WrongChain           its genesis is not the one this directory or program belongs to
+│   ├── UnknownToChain       its metadata has no such pallet, storage item, call or runtime API
+│   ├── ExtrinsicInvalid     refused before it was in a block: signature, nonce, era, fee, a rate limit
+│   ├── ExtrinsicFailed      in a block, and its call failed: the module error by name
+│   └── ExtrinsicTimeout     submitted, and in no block in time
 ├── StoreError
 │   ├── StoreCorrupt         the data directory is damaged
 │   ├── StoreForeign         the directory is not Mycelium's, or belongs to another account or network
@@ -16,7 +24,8 @@ MyceliumError
 │   ├── WrongMergeType       an operation that the table's merge type has not
 │   ├── KeyRefused           too long, empty, or not the writer's in an `own` table
 │   ├── ValueRefused         too long, or of a type that has no encoding
-│   └── AccountRefused       not an SS58 address of the Bittensor network
+│   ├── AccountRefused       not an SS58 address of the Bittensor network
+│   └── PolicyRefused        a policy, grant or quota that does not parse or contradicts itself
 ├── ProtocolError            the other side broke a rule; closes that one connection
 │   ├── MalformedMessage     does not parse, or breaks the schema
 │   ├── OversizedMessage     above the cap of its class
@@ -25,6 +34,8 @@ MyceliumError
 │   ├── ReplayTableFull      no room to remember it, so it is refused (fail closed)
 │   ├── BadSignature
 │   ├── Unauthorised         a stranger, or a member without the right
+│   │   ├── QuotaExceeded    more in one epoch than the policy lets this writer
+│   │   └── LogSealed        beyond the head at which a departed writer's log was sealed
 │   ├── WrongNetwork         another netuid or genesis
 │   ├── WrongPeer            not the account that was dialled
 │   ├── VersionRefused       no protocol version in common
@@ -66,6 +77,53 @@ class KeyFileError(ConfigError):
 
 class AddressInUse(ConfigError):
     """Another process listens on the address."""
+
+
+class ChainError(MyceliumError):
+    """The chain, or the way to it. `remedy` says what to do about it, where something can be done."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(f"{what}\n  {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
+
+
+class ChainUnreachable(ChainError):
+    """No endpoint answers, or none in time."""
+
+
+class ChainRefused(ChainError):
+    """The chain answered a request with a JSON-RPC error; `code` and `data` are what it said."""
+
+    def __init__(self, what: str, remedy: str = "", *, code: int = 0, data: object = None) -> None:
+        super().__init__(what, remedy)
+        self.code = code
+        self.data = data
+
+
+class WrongChain(ChainError, ConfigError):
+    """The chain's genesis is not the one that this directory or program belongs to."""
+
+
+class UnknownToChain(ChainError):
+    """The chain's metadata has no such pallet, storage item, call or runtime API."""
+
+
+class ExtrinsicInvalid(ChainRefused):
+    """Refused before it was in a block: signature, nonce, era, fee, or a rate limit checked at submission."""
+
+
+class ExtrinsicFailed(ChainError):
+    """In a block, and its call failed. `pallet` and `name` are of the module error, as in `SubtensorModule`."""
+
+    def __init__(self, what: str, remedy: str = "", *, pallet: str = "", name: str = "") -> None:
+        super().__init__(what, remedy)
+        self.pallet = pallet
+        self.name = name
+
+
+class ExtrinsicTimeout(ChainError):
+    """Submitted, and in no block in time. It may still be included until its era ends."""
 
 
 class StoreError(MyceliumError):
@@ -118,6 +176,10 @@ class ValueRefused(UsageError):
 
 class AccountRefused(UsageError):
     """Text that is not an SS58 address with prefix 42."""
+
+
+class PolicyRefused(UsageError):
+    """A policy, grant or quota that does not parse or contradicts itself."""
 
 
 class ProtocolError(MyceliumError):
@@ -174,6 +236,20 @@ class Unauthorised(ProtocolError):
 
     reason = "unauthorised"
     close_code = 4007
+
+
+class QuotaExceeded(Unauthorised):
+    """More in one epoch than the policy lets this writer."""
+
+    reason = "quota"
+    close_code = 4015
+
+
+class LogSealed(Unauthorised):
+    """Beyond the head at which a departed writer's log was sealed."""
+
+    reason = "sealed"
+    close_code = 4016
 
 
 class WrongNetwork(ProtocolError):
