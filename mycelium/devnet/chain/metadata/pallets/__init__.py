@@ -1,0 +1,45 @@
+"""The pallets of the development chain, in the order of their indices: names, types and numbers of spec 424."""
+
+from __future__ import annotations
+
+from mycelium.devnet.chain.metadata.pallets import (
+    admin_utils,
+    balances,
+    commitments,
+    drand,
+    proxy,
+    subtensor_calls,
+    subtensor_constants,
+    subtensor_errors,
+    subtensor_events,
+    subtensor_storage,
+    sudo,
+    swap,
+    system,
+    timestamp,
+    transaction_payment,
+    utility,
+)
+
+_SUBTENSOR = (
+    subtensor_storage.DECLARATION
+    + subtensor_calls.DECLARATION
+    + subtensor_events.DECLARATION
+    + subtensor_errors.DECLARATION
+    + subtensor_constants.DECLARATION
+)
+
+DECLARATIONS = (
+    system.DECLARATION,
+    timestamp.DECLARATION,
+    balances.DECLARATION,
+    transaction_payment.DECLARATION,
+    _SUBTENSOR,
+    utility.DECLARATION,
+    sudo.DECLARATION,
+    proxy.DECLARATION,
+    commitments.DECLARATION,
+    admin_utils.DECLARATION,
+    drand.DECLARATION,
+    swap.DECLARATION,
+)
