@@ -219,3 +219,38 @@ STREAM_WINDOW_BYTES: Final = 256 * 1024
 
 # --- development chain ------------------------------------------------------------------------------------
 
+DEVCHAIN_BLOCK_MS: Final = 250
+"""Between two blocks when they are made by time. Subtensor: 12,000; its fast-block build: 250."""
+DEVCHAIN_STATES_MAX: Final = 256
+"""Blocks whose state can be read, as on a node that prunes. Each keeps the values that its block overwrote."""
+DEVCHAIN_BLOCKS_MAX: Final = 16_384
+"""Blocks whose header and body are kept, about 2 KiB each; of older ones only the hash, 32 bytes each."""
+DEVCHAIN_FINALITY_LAG: Final = 2
+"""A block is final when it has this many successors, unless blocks are made instantly: then at once."""
+DEVCHAIN_BLOCK_EXTRINSICS_MAX: Final = 512
+"""In one block; the rest waits in the pool. One takes about 0.5 ms to apply."""
+DEVCHAIN_POOL_READY_MAX: Final = 8_192
+"""Transactions that can go into the next block, as in a node; each is a few hundred bytes."""
+DEVCHAIN_POOL_FUTURE_MAX: Final = 819
+"""Transactions whose nonce has a gap before it, as in a node."""
+DEVCHAIN_POOL_BYTES_MAX: Final = 20 * 1024 * 1024
+DEVCHAIN_BAN_MS: Final = 30 * 60 * 1000
+"""An extrinsic that was refused or is in a block is not looked at again for this long, as in a node."""
+DEVCHAIN_BANNED_MAX: Final = 4_096
+"""Hashes remembered for it, 100 bytes each; the oldest give way."""
+DEVCHAIN_REQUEST_BYTES_MAX: Final = 15 * 1024 * 1024
+"""Of one request or batch, as in a node. One of up to twice this is read and refused, above that the socket closes."""
+DEVCHAIN_RESPONSE_BYTES_MAX: Final = 15 * 1024 * 1024
+DEVCHAIN_BATCH_MAX: Final = 1_000
+"""Requests in one batch; they are answered in one go, so it also bounds how long others wait."""
+DEVCHAIN_CONNECTIONS_MAX: Final = 512
+"""A further one is answered with HTTP 429, as a node does at 100. Each costs about 50 KiB."""
+DEVCHAIN_SUBSCRIPTIONS_MAX: Final = 1_024
+"""Of one connection, as in a node."""
+DEVCHAIN_NOTIFICATIONS_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Not yet read by one connection; beyond it the connection is dropped. New heads are 600 bytes each."""
+DEVCHAIN_KEYS_PAGE_MAX: Final = 1_000
+"""Keys in one page, as in a node."""
+DEVCHAIN_CLOSE_S: Final = 2
+"""When the server stops, time for clients to answer the closing handshake."""
+

@@ -131,6 +131,10 @@ class Section:
     def __contains__(self, key: str) -> bool:
         return key in self._data
 
+    def names(self) -> list[str]:
+        """Return the keys of this section, for one whose keys are names of the operator's own."""
+        return list(self._data)
+
     def label(self, key: str) -> str:
         """Return `section.key` as messages name it."""
         return f"{self.name}.{key}" if self.name else key
@@ -212,7 +216,7 @@ class Section:
 
     def subsections(self) -> list[tuple[str, Section]]:
         """Return every key of this section as a sub-table, recording those that are none."""
-        return [(key, self.section(key, f"[{self.label(key)}]")) for key in self._data]
+        return [(key, self.section(key, f"[{self.label(key)}]")) for key in self.names()]
 
     def array(self, key: str, said: str) -> list[Section]:
         """Return the tables of `[[key]]`, in the order of the file."""

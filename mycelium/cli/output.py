@@ -19,7 +19,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from mycelium.errors import ConfigError, MyceliumError, UsageError
+from mycelium.errors import ChainError, ConfigError, MyceliumError, UsageError
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -79,8 +79,8 @@ def show(value: Any) -> str:
 
 
 def error_line(error: BaseException) -> str:
-    """What goes after "error: ". A ConfigError's remedy follows on the same line."""
-    if isinstance(error, ConfigError) and error.remedy:
+    """What goes after "error: ". The remedy, where an error has one, follows on the same line."""
+    if isinstance(error, ConfigError | ChainError) and error.remedy:
         return f"{error.what} -- {error.remedy}"
     if isinstance(error, asyncio.TimeoutError) and not str(error):
         return "timed out"

@@ -1,4 +1,5 @@
-"""The files of a local network: one directory with a members file and, per node, settings, a hotkey and data.
+"""The files of a local network without a chain: one directory with a members file and, per node, settings, a hotkey
+and data. `chainlayout` is the same on a development chain.
 
     DIR/members.toml    DIR/network.json    DIR/node1/{node.toml,hotkey.json,data/,node.log}    DIR/node2/...
 
@@ -36,6 +37,8 @@ TABLES: Final = (
 )
 """One table for each way of merging, so that a development network can try them all."""
 
+HEADER: Final = "# Written by `mycelium devnet`; changes are lost when it starts again."
+
 _STATE: Final = "network.json"
 _EPHEMERAL: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -46,6 +49,10 @@ class NetworkState(msgspec.Struct, forbid_unknown_fields=True):
     genesis: str
     genesis_time_ms: int
     nodes: int
+    chain: bool = False
+    miners: int = 0
+    ports: list[int] = []
+    """Of the chain and of the nodes: on a chain they stay, as the chain tells them to everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +86,43 @@ class NodePlace:
         return accounts.format(self.keypair.account)
 
 
+@dataclass(frozen=True, slots=True)
+class ChainPlace:
+    """The development chain of a network, before it runs."""
+
+    directory: Path
+    port: int
+    block_ms: int
+
+    @property
+    def url(self) -> str:
+        return f"ws://{HOST}:{self.port}"
+
+    @property
+    def spec(self) -> Path:
+        """What the chain begins with."""
+        return self.directory / "chain.json"
+
+    @property
+    def state(self) -> Path:
+        """Where the chain keeps what it has become."""
+        return self.directory / "chain.state"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "chain.log"
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The command that runs it."""
+        where = ("--port", str(self.port), "--spec", str(self.spec), "--state", str(self.state))
+        return ("devnet", "chain", *where, "--block-ms", str(self.block_ms))
+
+
 def prepare(directory: Path, nodes: int) -> list[NodePlace]:
     """Write the files of a network of `nodes`, or take over those that are there. Raises ConfigError."""
     directory = directory.absolute()
-    state = _state(directory, nodes)
+    network = state(directory, new_state(nodes))
     ports = free_ports(nodes)
     places = []
     for number, port in enumerate(ports, start=1):
@@ -92,9 +132,9 @@ def prepare(directory: Path, nodes: int) -> list[NodePlace]:
         if not key_file.exists():
             wallets.write_file(key_file, Keypair.generate())
         places.append(NodePlace(folder.name, folder, wallets.load_file(key_file), port))
-    (directory / "members.toml").write_text(_members(places, state), encoding="utf-8")
+    (directory / "members.toml").write_text(_members(places, network), encoding="utf-8")
     for place in places:
-        place.config.write_text(_settings(place, state), encoding="utf-8")
+        place.config.write_text(_settings(place, network), encoding="utf-8")
     return places
 
 
@@ -121,37 +161,49 @@ def free_ports(count: int) -> list[int]:
     raise ConfigError(f"no {count} free ports on {HOST}", "end what listens there")
 
 
-def _state(directory: Path, nodes: int) -> NetworkState:
+def state(directory: Path, fresh: NetworkState) -> NetworkState:
+    """What the directory's network is; `fresh` is written down where there is none. ConfigError for another's."""
     path = directory / _STATE
     if path.exists():
         try:
-            state = msgspec.json.decode(path.read_bytes(), type=NetworkState)
+            found = msgspec.json.decode(path.read_bytes(), type=NetworkState)
         except (OSError, msgspec.DecodeError) as error:
             raise ConfigError(f"{path}: {error}", "name another directory, or remove this one") from None
-        if state.nodes != nodes:
+        if found.nodes != fresh.nodes:
             raise ConfigError(
-                f"{directory} holds a network of {state.nodes} nodes, not of {nodes}",
-                f"give --nodes {state.nodes}, or another --dir",
+                f"{directory} holds a network of {found.nodes} nodes, not of {fresh.nodes}",
+                f"give --nodes {found.nodes}, or another --dir",
             )
-        return state
+        if found.chain != fresh.chain:
+            kind, remedy = (
+                ("on a chain", "leave out --static") if found.chain else ("without one", "give --static")
+            )
+            raise ConfigError(f"{directory} holds a network {kind}", f"{remedy}, or give another --dir")
+        return found
     if directory.exists() and any(directory.iterdir()):
         raise ConfigError(
             f"{directory} is not empty and holds no local network", "name an empty or a new directory"
         )
-    state = NetworkState("0x" + secrets.token_hex(32), time.time_ns() // 1_000_000 - 60_000, nodes)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.encode(state) + b"\n")
+        path.write_bytes(msgspec.json.encode(fresh) + b"\n")
     except OSError as error:
         raise ConfigError(f"{directory}: {error.strerror}", "name a directory that can be written") from None
-    return state
+    return fresh
 
 
-def _members(places: list[NodePlace], state: NetworkState) -> str:
+def new_state(nodes: int, *, chain: bool = False, miners: int = 0) -> NetworkState:
+    """A network that begins now. Its blocks began a minute ago, so that the first writes have one to refer to."""
+    genesis_time_ms = time.time_ns() // 1_000_000 - 60_000
+    ports = free_ports(nodes + 1) if chain else []
+    return NetworkState("0x" + secrets.token_hex(32), genesis_time_ms, nodes, chain, miners, ports)
+
+
+def _members(places: list[NodePlace], network: NetworkState) -> str:
     parts = [
-        "# Written by `mycelium devnet`; changes are lost when it starts again.",
+        HEADER,
         "[chain]",
-        f"genesis_time_ms = {state.genesis_time_ms}",
+        f"genesis_time_ms = {network.genesis_time_ms}",
     ]
     for number, place in enumerate(places):
         parts += [
@@ -165,9 +217,8 @@ def _members(places: list[NodePlace], state: NetworkState) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _settings(place: NodePlace, state: NetworkState) -> str:
-    tables = "".join(f'\n[tables.{name}]\nmerge = "{merge}"\n' for name, merge in TABLES)
-    return f"""# Written by `mycelium devnet`; changes are lost when it starts again.
+def _settings(place: NodePlace, network: NetworkState) -> str:
+    return f"""{HEADER}
 [node]
 data_dir = "data"
 listen = {json.dumps(f"{HOST}:{place.port}")}
@@ -177,8 +228,13 @@ key_file = "hotkey.json"
 
 [network]
 netuid = {NETUID}
-genesis = "{state.genesis}"
+genesis = "{network.genesis}"
 
 [membership]
 file = "../members.toml"
-{tables}"""
+{tables()}"""
+
+
+def tables() -> str:
+    """The [tables] of a node's settings."""
+    return "".join(f'\n[tables.{name}]\nmerge = "{merge}"\n' for name, merge in TABLES)

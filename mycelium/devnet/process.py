@@ -1,7 +1,8 @@
-"""One node of a local network as a process of its own: started, killed, restarted, ended. Never in this process.
+"""A node or the chain of a local network as a process of its own: started, killed, restarted, ended.
 
-The child is `python -m mycelium.cli.main node run`. Its standard input is a pipe that nobody writes to: when this
-process is gone, however it went, the pipe ends and so does the child. Signals go to its process id and no other.
+The child is `python -m mycelium.cli.main node run` or `devnet chain`. Its standard input is a pipe that nobody writes
+to: when this process is gone, however it went, the pipe ends and so does the child. Signals go to its process id and
+no other.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 import mycelium
-from mycelium.devnet.layout import NodePlace
+from mycelium.devnet.layout import ChainPlace, NodePlace
 from mycelium.errors import MyceliumError
 
 READY_S: Final = 60
@@ -26,6 +28,7 @@ STOP_S: Final = 10
 """From SIGTERM to SIGKILL."""
 _LOG_TAIL_BYTES: Final = 2_000
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+T = TypeVar("T")
 
 
 class Ready(msgspec.Struct):
@@ -39,32 +42,36 @@ class Ready(msgspec.Struct):
     data_dir: str
 
 
-class NodeProcess:
-    """The process of one place. `ready` is set while it runs."""
+class ChainReady(msgspec.Struct):
+    """The line the development chain prints when it is ready."""
 
-    def __init__(self, place: NodePlace) -> None:
-        self.place = place
-        self.ready: Ready | None = None
+    event: str
+    url: str
+    genesis: str
+    pid: int
+
+
+class Process:
+    """One child. `name` is for messages; what it says on stderr goes to `log`."""
+
+    def __init__(self, name: str, log: Path, arguments: Sequence[str]) -> None:
+        self.name = name
         self.starts = 0
+        self._log = log
+        self._arguments = (*arguments, "--json", "--until-eof")
         self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether it is ready and has not ended."""
-        return self.ready is not None and self._process is not None and self._process.returncode is None
 
     @property
     def pid(self) -> int:
         """The id of the process, 0 when there is none."""
         return 0 if self._process is None or self._process.returncode is not None else self._process.pid
 
-    async def start(self) -> Ready:
-        """Start it and wait until it is ready. MyceliumError with the end of its log when it is not."""
-        assert not self.pid, f"{self.place.name} runs already"
-        with self.place.log.open("ab") as log:
+    async def first_line(self) -> bytes:
+        """Start it and wait for the line it prints when it is ready. MyceliumError when that does not come."""
+        assert not self.pid, f"{self.name} runs already"
+        with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "mycelium.cli.main"),
-                *("node", "run", "--config", str(self.place.config), "--json", "--until-eof"),
+                *(sys.executable, "-m", "mycelium.cli.main", *self._arguments),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -76,21 +83,22 @@ class NodeProcess:
         assert self._process.stdout is not None
         try:
             async with asyncio.timeout(READY_S):
-                line = await self._process.stdout.readline()
+                return await self._process.stdout.readline()
         except TimeoutError:
             await self.kill()
-            raise MyceliumError(
-                f"{self.place.name} was not ready within {READY_S} s{self._log_tail()}"
-            ) from None
+            raise MyceliumError(f"{self.name} was not ready within {READY_S} s{self.log_tail()}") from None
         except BaseException:
             await self.kill()
             raise
+
+    async def decoded(self, kind: type[T]) -> T:
+        """`first_line` as what it says. MyceliumError with the end of the log when the child did not start."""
+        line = await self.first_line()
         try:
-            self.ready = msgspec.json.decode(line, type=Ready)
+            return msgspec.json.decode(line, type=kind)
         except msgspec.DecodeError:
             await self.kill()
-            raise MyceliumError(f"{self.place.name} did not start{self._log_tail()}") from None
-        return self.ready
+            raise MyceliumError(f"{self.name} did not start{self.log_tail()}") from None
 
     async def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
@@ -124,17 +132,54 @@ class NodeProcess:
     async def _gone(self) -> None:
         if self._process is not None:
             await self._process.wait()
-        self.ready = None
 
-    def _log_tail(self) -> str:
+    def log_tail(self) -> str:
+        """The reason in the last line of its log, and where the log is."""
         try:
-            tail = self.place.log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip()
+            tail = self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip()
         except OSError:
             tail = ""
         last = tail.splitlines()[-1] if tail else "it said nothing"
         with contextlib.suppress(msgspec.DecodeError):
             last = msgspec.json.decode(last, type=_Failure).message
-        return f": {last} (log: {self.place.log})"
+        return f": {last} (log: {self._log})"
+
+
+class NodeProcess(Process):
+    """The process of one node's place. `ready` is set while it runs."""
+
+    def __init__(self, place: NodePlace) -> None:
+        super().__init__(place.name, place.log, ("node", "run", "--config", str(place.config)))
+        self.place = place
+        self.ready: Ready | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it is ready and has not ended."""
+        return self.ready is not None and self.pid != 0
+
+    async def start(self) -> Ready:
+        """Start it and wait until it is ready. MyceliumError with the end of its log when it is not."""
+        self.ready = await self.decoded(Ready)
+        return self.ready
+
+    async def _gone(self) -> None:
+        await super()._gone()
+        self.ready = None
+
+
+class ChainProcess(Process):
+    """The process of the development chain. `ready` is set once it has started."""
+
+    def __init__(self, place: ChainPlace) -> None:
+        super().__init__("the development chain", place.log, place.arguments)
+        self.place = place
+        self.ready: ChainReady | None = None
+
+    async def start(self) -> ChainReady:
+        """Start it and wait until it answers. MyceliumError with the end of its log when it does not."""
+        self.ready = await self.decoded(ChainReady)
+        return self.ready
 
 
 class _Failure(msgspec.Struct):

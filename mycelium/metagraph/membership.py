@@ -186,11 +186,12 @@ def _member(section: Section) -> Member:
     stake_rao = section.integer("stake_rao", 0, _U64, 0)
     urls = section.strings("urls", 'addresses like "ws://203.0.113.7:9090"')
     for url in urls:
-        section.parsed("urls", url, _check_url, 'write it like "ws://203.0.113.7:9090"', None)
+        section.parsed("urls", url, check_url, 'write it like "ws://203.0.113.7:9090"', None)
     return Member(account, role, stake_rao, tuple(urls))
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
+    """ValueError for what is no address of a node: ws or wss, host and port, no password."""
     parts = urlsplit(url)
     if parts.scheme not in {"ws", "wss"}:
         raise ValueError("not a WebSocket address")

@@ -12,10 +12,16 @@ wallet_path = "~/.bittensor/wallets"
 
 [network]
 netuid = 1
-genesis = "0x2f05..."              # the chain's genesis hash, 32 bytes
+genesis = "0x2f05..."              # the chain's genesis hash; without it that of the named network or the data
 
-[membership]
+[chain]                            # members and roles from the chain: see `chain_settings`
+network = "finney"
+
+[membership]                       # instead of [chain]: members and roles from a file
 file = "members.toml"
+
+[peers]                            # where members are reached that announce no address on chain, or a wrong one
+"5F..." = ["ws://203.0.113.7:9090"]
 
 [tables.scores]
 merge = "lww"                      # lww, counter, set, append, own
@@ -42,6 +48,9 @@ from mycelium.errors import ConfigError
 from mycelium.identity import account as accounts
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
+from mycelium.metagraph.membership import check_url
+from mycelium.node import chain_settings
+from mycelium.node.chain_settings import ChainSettings
 from mycelium.tomlfile import Section, TomlFile
 
 MERGES: Final = ("lww", "counter", "set", "append", "own")
@@ -85,7 +94,10 @@ class TableSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings of a node, checked. Paths are absolute."""
+    """All settings of a node, checked. Paths are absolute. Exactly one of `members_file` and `chain` is given.
+
+    genesis: None where the file leaves it to the chain; a members file always comes with one.
+    """
 
     path: Path
     data_dir: Path
@@ -93,11 +105,13 @@ class Settings:
     port: int
     identity: IdentitySettings
     netuid: int
-    genesis: bytes
-    members_file: Path
+    genesis: bytes | None
+    members_file: Path | None
+    chain: ChainSettings | None
     tables: Mapping[str, TableSettings]
     auth_mode: str = "session"
     clients: frozenset[bytes] = field(default_factory=frozenset)
+    peers: Mapping[bytes, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
@@ -117,14 +131,12 @@ class Settings:
         )
         network = file.root.section("network", "a [network] section with netuid and genesis")
         netuid = network.integer("netuid", 0, 65_535)
-        text = network.text("genesis", "the chain's genesis hash, 0x and 64 hex digits")
-        genesis = bytes(32)
+        text = network.text("genesis", "the chain's genesis hash, 0x and 64 hex digits", "")
+        genesis = None
         if text:
-            genesis = network.parsed("genesis", text, parse_genesis, "write 0x and 64 hex digits", genesis)
+            genesis = network.parsed("genesis", text, parse_genesis, "write 0x and 64 hex digits", None)
         network.finish()
-        membership = file.root.section("membership", "a [membership] section with file")
-        members_file = _path(base, membership.text("file", 'the members file, file = "members.toml"'))
-        membership.finish()
+        members_file, chain = _members(base, file, network, genesis)
         tables = _tables(file.root.section("tables", "at least one [tables.NAME] section"))
         auth = file.root.section("auth", "an [auth] section", required=False)
         auth_mode = auth.choice("mode", AUTH_MODES, AUTH_MODES[0])
@@ -135,6 +147,7 @@ class Settings:
             for client in auth.strings("clients", "SS58 accounts")
         )
         auth.finish()
+        peers = _peers(file.root.section("peers", "a [peers] section", required=False))
         file.root.finish()
         file.check()
         return cls(
@@ -146,9 +159,11 @@ class Settings:
             netuid=netuid,
             genesis=genesis,
             members_file=members_file,
+            chain=chain,
             tables=MappingProxyType(tables),
             auth_mode=auth_mode,
             clients=clients,
+            peers=MappingProxyType(peers),
         )
 
     @property
@@ -191,6 +206,23 @@ def parse_genesis(text: str) -> bytes:
     return bytes.fromhex(digits)
 
 
+def _members(
+    base: Path, file: TomlFile, network: Section, genesis: bytes | None
+) -> tuple[Path | None, ChainSettings | None]:
+    """Where members and roles come from: a file if [membership] is there, else the chain."""
+    if "membership" not in file.root:
+        return None, chain_settings.parse(file.root.section("chain", "a [chain] section", required=False))
+    membership = file.root.section("membership", "a [membership] section with file")
+    members_file = _path(base, membership.text("file", 'the members file, file = "members.toml"'))
+    membership.finish()
+    if "chain" in file.root:
+        file.root.section("chain", "a [chain] section", required=False)
+        file.mistake(("chain",), "members come from [chain] or from [membership]", "remove one of the two")
+    if genesis is None and "genesis" not in network:
+        network.mistake("genesis", "is missing", "add it: the chain's genesis hash, 0x and 64 hex digits")
+    return members_file, None
+
+
 def _path(base: Path, text: str) -> Path:
     path = base / Path(text).expanduser()
     return path.resolve() if ".." in path.parts else path
@@ -227,6 +259,17 @@ def _identity(base: Path, section: Section) -> IdentitySettings:
         key_file=_path(base, key_file) if key_file else None,
         seed_env=seed_env,
     )
+
+
+def _peers(section: Section) -> dict[bytes, tuple[str, ...]]:
+    peers = {}
+    for name in section.names():
+        account = section.parsed(name, name, accounts.parse, "write the SS58 address of a hotkey", b"")
+        urls = section.strings(name, 'addresses like "ws://203.0.113.7:9090"')
+        for url in urls:
+            section.parsed(name, url, check_url, 'write it like "ws://203.0.113.7:9090"', None)
+        peers[account] = tuple(urls)
+    return peers
 
 
 def _tables(section: Section) -> dict[str, TableSettings]:

@@ -58,10 +58,10 @@ class _Builder:
         path = ("sp_runtime", "generic", "unchecked_extrinsic", "UncheckedExtrinsic")
         named["Generic"] = Named("Generic", path, (*params, ("Extra", parts["nested"])), raw, None)
         # Subtensor wraps Substrate's own type, to take Ethereum's transactions too.
-        path = ("fp_self_contained", "unchecked_extrinsic", "UncheckedExtrinsic")
+        outer = ("fp_self_contained", "unchecked_extrinsic", "UncheckedExtrinsic")
         wrapped: tuple[Field, ...] = ((None, ("name", "Generic")),)
         extension = ("Extension", parts["nested"])
-        named["UncheckedExtrinsic"] = Named("UncheckedExtrinsic", path, (*params, extension), wrapped, None)
+        named["UncheckedExtrinsic"] = Named("UncheckedExtrinsic", outer, (*params, extension), wrapped, None)
 
     def metadata(self, version: int) -> bytes:
         """Types come first in the bytes and are known last: everything else is encoded before them."""

@@ -154,7 +154,9 @@ class Registry:
         return text(param[0]) + option(param[1], self._compact_id)
 
     def _field(self, field: Field) -> bytes:
-        return option(field[0], text) + self._compact_id(field[1]) + option(None, text) + compact(0)
+        # Some clients take a field's type name for granted; the real one is what the source code says.
+        named = option(show(field[1]), text)
+        return option(field[0], text) + self._compact_id(field[1]) + named + compact(0)
 
     def _compact_id(self, expression: Expression) -> bytes:
         return compact(self.id_of(expression))
