@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mycelium.config import DEVCHAIN_FINALITY_LAG
 from mycelium.devnet.chain.blocks import Authored, Block, Chain, UnknownBlock, compact, digest
@@ -134,11 +134,10 @@ class Core:
 
     def runtime_of(self, hash: bytes | None) -> Runtime:
         """The runtime of a block's state. Raises UnknownBlock."""
-        runtime: Any = self.chain.runtime_of(hash)
-        return runtime
+        return cast("Runtime", self.chain.runtime_of(hash))
 
     def submit(self, extrinsic: bytes) -> bytes:
-        """Put an extrinsic into the pool, if it is valid now; its txid. Raises PoolRefusal; then nothing changed.
+        """Put an extrinsic into the pool, if it is valid now; its hash. Raises PoolRefusal; then nothing changed.
 
         The codes are those of `author_submitExtrinsic`.
         """
@@ -251,8 +250,7 @@ class Core:
         self._tell(self.pool.included(authored.block.hash, authored.included, now_ms))
         self._tell(self.pool.refused([txid for txid, _ in authored.refused], now_ms))
         if authored.runtime is not None:
-            runtime: Any = authored.runtime
-            self._emit(Upgraded(runtime))
+            self._emit(Upgraded(cast("Runtime", authored.runtime)))
         return authored
 
     def _finalise(self) -> None:

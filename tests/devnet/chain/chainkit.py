@@ -22,7 +22,9 @@ def ss58(keypair: Keypair) -> str:
     return accounts.format(keypair.account)
 
 
-def spec(*, commit_reveal: bool = False, tempo: int = 10, balances: Any = None, **hyperparameters: Any) -> ChainSpec:
+def spec(
+    *, commit_reveal: bool = False, tempo: int = 10, balances: Any = None, **hyperparameters: Any
+) -> ChainSpec:
     """Three validators of 3000, 2000 and 1000 TAO, three miners; the first validator's hotkey owns the subnet."""
     neurons = [
         Neuron(pair.account, COLD.account, stake_rao=(3 - at) * 1000 * TAO, validator=True)
@@ -69,7 +71,9 @@ class Bench:
     def subnet(self, item: str) -> Any:
         return self.read("SubtensorModule", item, NETUID)
 
-    def extrinsic(self, keypair, pallet, function, *, nonce=None, era="00", tip=0, genesis=None, **params) -> bytes:
+    def extrinsic(
+        self, keypair, pallet, function, *, nonce=None, era="00", tip=0, genesis=None, **params
+    ) -> bytes:
         codec = self.runtime.codec
         call = bytes(codec.compose_call(pallet, function, params))
         if nonce is None:
@@ -78,11 +82,11 @@ class Bench:
         genesis = chain.genesis if genesis is None else genesis
         era_block = genesis
         if era != "00":
-            current = era["current"]
-            phase = current % era["period"]
-            era_block = self.core.chain.block_at(current // era["period"] * era["period"] + phase).hash
+            era_block = chain.hash_of(era["current"])
         parts = {"era": era, "nonce": nonce, "tip": tip, "tip_asset_id": None}
-        payload = bytes(codec.signature_payload(call, genesis_hash=genesis, era_block_hash=era_block, **parts))
+        payload = bytes(
+            codec.signature_payload(call, genesis_hash=genesis, era_block_hash=era_block, **parts)
+        )
         signature = keypair.sign_preimage(payload)
         raw, _ = codec.encode_signed_extrinsic(
             call, public_key=keypair.account, signature=signature, signature_version=1, **parts
@@ -128,4 +132,6 @@ class Bench:
             bytes(self.runtime.codec.encode(kind, value))
             for (_, kind), value in zip(known["inputs"], arguments, strict=True)
         )
-        return self.runtime.codec.decode(known["output"], self.runtime.call(self.core.chain.storage, method, data))
+        return self.runtime.codec.decode(
+            known["output"], self.runtime.call(self.core.chain.storage, method, data)
+        )

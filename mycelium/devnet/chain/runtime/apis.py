@@ -290,18 +290,18 @@ def get_stake_info(runtime: Runtime, state: State, hotkey: str, coldkey: str, ne
 @api("StakeInfoRuntimeApi_get_stake_availability_for_coldkeys")
 def get_stake_availability(runtime: Runtime, state: State, coldkeys: list[str], netuids: Any) -> Any:
     """Nothing is ever locked here."""
-    return [(coldkey, _available(state, coldkey, netuids)) for coldkey in coldkeys]
+    return {coldkey: _available(state, coldkey, netuids) for coldkey in coldkeys}
 
 
-def _available(state: State, coldkey: str, netuids: Any) -> list[Any]:
+def _available(state: State, coldkey: str, netuids: Any) -> dict[int, Any]:
     totals: dict[int, int] = {}
     for one in info.stakes(state, coldkey):
         totals[one["netuid"]] = totals.get(one["netuid"], 0) + one["stake"]
-    return [
-        (netuid, {"total": total, "locked": 0, "available": total})
+    return {
+        netuid: {"total": total, "locked": 0, "available": total}
         for netuid, total in sorted(totals.items())
         if netuids is None or netuid in netuids
-    ]
+    }
 
 
 @api("StakeInfoRuntimeApi_get_stake_fee")

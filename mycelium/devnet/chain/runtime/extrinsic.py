@@ -125,16 +125,24 @@ def decode_call(codec: bittensor_core.Runtime, call: bytes) -> dict[str, Any]:
     try:
         decoded: dict[str, Any] = codec.decode_call(call)
         # A decoder that stops early would leave bytes that were signed and do nothing.
-        composed = codec.compose_call(
-            decoded["call_module"],
-            decoded["call_function"],
-            {argument["name"]: argument["value"] for argument in decoded["call_args"]},
-        )
+        composed = recomposed(codec, decoded)
     except (ValueError, TypeError, KeyError):
         raise InvalidTransaction("Undecodable") from None
-    if len(bytes(composed)) != len(call):
+    if composed != call:
         raise InvalidTransaction("Undecodable")
     return decoded
+
+
+def recomposed(codec: bittensor_core.Runtime, decoded: dict[str, Any]) -> bytes:
+    """The bytes of a decoded call; calls within it are composed first."""
+
+    def value(given: Any) -> Any:
+        if isinstance(given, dict) and "call_module" in given:
+            return recomposed(codec, given)
+        return [value(one) for one in given] if isinstance(given, list) else given
+
+    parameters = {argument["name"]: value(argument["value"]) for argument in decoded["call_args"]}
+    return bytes(codec.compose_call(decoded["call_module"], decoded["call_function"], parameters))
 
 
 def inherent(call: bytes) -> bytes:

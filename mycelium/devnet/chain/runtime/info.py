@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from mycelium.devnet.chain.runtime.epoch import next_epoch_block
 from mycelium.devnet.chain.runtime.neurons import PALLET
-from mycelium.devnet.chain.runtime.state import State, Subnet
-from mycelium.devnet.chain.runtime.weights import as_bytes, index_of
+from mycelium.devnet.chain.runtime.state import State, Subnet, as_bytes
+from mycelium.devnet.chain.runtime.weights import index_of
 
 _NO_AXON: Final = {
     "block": 0, "version": 0, "ip": 0, "port": 0, "ip_type": 0, "protocol": 0, "placeholder1": 0, "placeholder2": 0,

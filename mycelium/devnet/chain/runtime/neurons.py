@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mycelium.devnet.chain.runtime import balances
 from mycelium.devnet.chain.runtime.calls import Context, call
-from mycelium.devnet.chain.runtime.state import State, Subnet
+from mycelium.devnet.chain.runtime.state import State, Subnet, as_bytes
 
 PALLET: Final = "SubtensorModule"
 VECTORS: Final = (
@@ -170,7 +170,7 @@ def serve_axon(context: Context, netuid: int, **given: Any) -> None:
 @call(PALLET, "serve_axon_tls", pays=False)
 def serve_axon_tls(context: Context, netuid: int, certificate: Any, **given: Any) -> None:
     serve_axon(context, netuid, **given)
-    raw = _bytes(certificate)
+    raw = as_bytes(certificate)
     # Other certificates are passed over, as the real chain does: the axon is served all the same.
     if 1 < len(raw) <= _CERTIFICATE_BYTES_MAX:
         value = {"public_key": raw[1:], "algorithm": raw[0]}
@@ -222,10 +222,3 @@ def _valid_ip(ip: int, ip_type: int, *, zero: bool) -> bool:
         ipaddress.IPv4Address("255.255.255.255"),
         ipaddress.IPv6Address("::1"),
     )
-
-
-def _bytes(value: Any) -> bytes:
-    """Bytes as the codec gives them: 0x text, bytes or a list."""
-    if isinstance(value, str):
-        return bytes.fromhex(value.removeprefix("0x")) if value.startswith("0x") else value.encode()
-    return bytes(value)

@@ -45,6 +45,10 @@ class Shapes:
         composite = self._types[number]["def"].get("composite", {})
         return {field["name"]: field["type"] for field in composite.get("fields", ())}
 
+    def zero(self, name: str) -> Any:
+        """The value of a type that stands for nothing."""
+        return self._zero(_number(name))
+
     def _zero(self, number: int) -> Any:
         if number not in self._zeros:
             self._zeros[number] = self._make_zero(number)

@@ -5,6 +5,7 @@ Reading what is not there gives the item's default, None for an optional one. Kn
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -144,3 +145,12 @@ class Subnet:
         root: int = self.state.get("SubtensorModule", "TotalHotkeyAlpha", hotkey, 0)
         tao_weight: int = self.state.get("SubtensorModule", "TaoWeight")
         return self.stake(hotkey) + root * tao_weight // (2**64 - 1)
+
+
+def as_bytes(value: Any) -> bytes:
+    """Bytes as the codec gives them: text where they are UTF-8, else 0x text; or bytes, or a list of numbers."""
+    if not isinstance(value, str):
+        return bytes(value)
+    if re.fullmatch(r"0x(?:[0-9a-f]{2})*", value):
+        return bytes.fromhex(value[2:])
+    return value.encode()

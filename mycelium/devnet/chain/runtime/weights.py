@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mycelium.devnet.chain.runtime.calls import Context, DispatchError, call
 from mycelium.devnet.chain.runtime.neurons import PALLET
-from mycelium.devnet.chain.runtime.state import State, Subnet
+from mycelium.devnet.chain.runtime.state import State, Subnet, as_bytes
 from mycelium.devnet.chain.runtime.timelock import Beacon, open_with_pulse
 
 U16_MAX: Final = 65_535
@@ -324,8 +324,3 @@ def _sized(data: bytes, at: int, item_bytes: int = 1) -> tuple[bytes, int]:
     if at + width + size > len(data):
         raise ValueError("cut short")
     return data[at + width : at + width + size], at + width + size
-
-
-def as_bytes(value: Any) -> bytes:
-    """Bytes as the codec gives them: 0x text, bytes or a list."""
-    return bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else bytes(value)
