@@ -210,6 +210,44 @@ STREAM_WINDOW_BYTES: Final = 256 * 1024
 
 # --- chain client -----------------------------------------------------------------------------------------
 
+CHAIN_CONNECT_S: Final = 10.0
+"""To open a connection to an endpoint, TLS and all."""
+CHAIN_REQUEST_S: Final = 30.0
+"""From a question to its answer, with every endpoint that is tried on the way."""
+CHAIN_INCLUSION_S: Final = 90.0
+"""From a submission to its block: five blocks of the real chain, and some patience."""
+CHAIN_PING_S: Final = 15.0
+"""Of silence, after which a ping is sent. Also how long a send may take."""
+CHAIN_IDLE_S: Final = 60.0
+"""Of silence, pings unanswered, after which a connection is given up."""
+CHAIN_BACKOFF_MIN_S: Final = 0.25
+CHAIN_BACKOFF_MAX_S: Final = 30.0
+"""Between two tries of one endpoint; the wait is drawn uniformly below a bound that doubles."""
+CHAIN_BUSY_S: Final = 10.0
+"""More than that for an endpoint that answered 403 or 429."""
+CHAIN_ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+"""One answer. The metadata of the public chain is 0.7 MiB in hex, all its metagraphs about 10 MiB."""
+CHAIN_NOTICES_MAX: Final = 1_024
+"""Notices of one subscription that wait to be read; a slower reader loses the subscription."""
+CHAIN_RUNTIMES_MAX: Final = 4
+"""Runtimes of one connection kept decoded, 3 MiB each."""
+CHAIN_METADATA_FILES_MAX: Final = 16
+"""Metadata files in the cache directory, 0.4 MiB each; the oldest go."""
+CHAIN_KEYS_PAGE: Final = 512
+"""Keys of a map read at once; nodes refuse more than 1,000."""
+CHAIN_METADATA_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of one runtime's metadata, in a file or an answer. The public chain's is 0.35 MiB."""
+CHAIN_BLOCKS_REMEMBERED_MAX: Final = 1_024
+"""Blocks whose number and runtime version are remembered, 200 bytes each."""
+CHAIN_ERA_BLOCKS: Final = 8
+"""Blocks in which an extrinsic may be included; a power of two, as eras are. What comes later is void by itself."""
+CHAIN_SUBMISSIONS_MAX: Final = 3
+"""Times an extrinsic is signed anew when a node refuses its nonce or its era for what happened meanwhile."""
+CHAIN_SCAN_S: Final = 1.0
+"""Between two looks at new blocks for an extrinsic whose watch was lost."""
+CHAIN_THREADS_MAX: Final = 4
+"""Threads of one AsyncConnection that read, and as many that submit: so many calls are under way at once."""
+
 
 # --- epochs -----------------------------------------------------------------------------------------------
 
@@ -253,4 +291,3 @@ DEVCHAIN_KEYS_PAGE_MAX: Final = 1_000
 """Keys in one page, as in a node."""
 DEVCHAIN_CLOSE_S: Final = 2
 """When the server stops, time for clients to answer the closing handshake."""
-

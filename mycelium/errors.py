@@ -11,7 +11,10 @@ MyceliumError
 │   ├── UnknownToChain       its metadata has no such pallet, storage item, call or runtime API
 │   ├── ExtrinsicInvalid     refused before it was in a block: signature, nonce, era, fee, a rate limit
 │   ├── ExtrinsicFailed      in a block, and its call failed: the module error by name
-│   └── ExtrinsicTimeout     submitted, and in no block in time
+│   ├── ExtrinsicTimeout     submitted, and in no block in time
+│   ├── SubstrateConnectionError  `chain.chain_utils`: it could not be reached, or did not answer
+│   ├── MetagraphError       a metagraph that could not be read
+│   └── ValidatorError       `encrypted.validator.client`: what a validator asked was not done
 ├── StoreError
 │   ├── StoreCorrupt         the data directory is damaged
 │   ├── StoreForeign         the directory is not Mycelium's, or belongs to another account or network
@@ -124,6 +127,18 @@ class ExtrinsicFailed(ChainError):
 
 class ExtrinsicTimeout(ChainError):
     """Submitted, and in no block in time. It may still be included until its era ends."""
+
+
+class SubstrateConnectionError(ChainError):
+    """The chain could not be reached, or did not answer a query; its cause is `__cause__`."""
+
+
+class MetagraphError(ChainError):
+    """A metagraph that could not be read, or that does not know what it is asked for."""
+
+
+class ValidatorError(ChainError):
+    """What a validator asked of the chain was not done; what refused it is in the text and in `__cause__`."""
 
 
 class StoreError(MyceliumError):

@@ -85,7 +85,9 @@ def _spec(network: ChainNetwork, genesis_time_ms: int, metagraph: Path | None) -
         )
         for wallet, place in zip(network.validators, network.nodes, strict=True)
     ]
-    neurons += [Neuron(hotkey=wallet.hotkey.account, coldkey=wallet.coldkey.account) for wallet in network.miners]
+    neurons += [
+        Neuron(hotkey=wallet.hotkey.account, coldkey=wallet.coldkey.account) for wallet in network.miners
+    ]
     subnet = Subnet(
         netuid=NETUID,
         owner_hotkey=owner.hotkey.account,
@@ -94,9 +96,7 @@ def _spec(network: ChainNetwork, genesis_time_ms: int, metagraph: Path | None) -
         neurons=tuple(neurons),
     )
     balances = {wallet.coldkey.account: BALANCE_RAO for wallet in (*network.validators, *network.miners)}
-    return ChainSpec(
-        block_ms=BLOCK_MS, balances=balances, subnets=(subnet,), genesis_time_ms=genesis_time_ms
-    )
+    return ChainSpec(block_ms=BLOCK_MS, balances=balances, subnets=(subnet,), genesis_time_ms=genesis_time_ms)
 
 
 def _settings(place: NodePlace, wallet: Wallet, chain: ChainPlace) -> str:

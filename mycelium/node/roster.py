@@ -42,9 +42,7 @@ class Roster:
         wanted = {
             account: urls
             for account, member in epoch.members.items()
-            if account != own
-            and epoch.may_read(account)
-            and (urls := self._urls.get(account) or member.urls)
+            if account != own and epoch.may_read(account) and (urls := self._urls.get(account) or member.urls)
         }
         for account in self._dialer.wanted().keys() - wanted.keys():
             self._dialer.forget(account)

@@ -1,1 +1,1 @@
-"""What a validator calls on miners, in the shape of the Fiber library. Reserved: holds no code in this version."""
+"""What a validator does: `client` has its operations on the chain."""

@@ -74,7 +74,10 @@ def test_members_from_a_file_and_from_the_chain_exclude_each_other(tmp_path):
     ("line", "expected"),
     [
         ('network = "fini"', "finney"),
-        ('network = "test"\nendpoints = ["ws://127.0.0.1:1"]', "chain.network has no meaning beside endpoints"),
+        (
+            'network = "test"\nendpoints = ["ws://127.0.0.1:1"]',
+            "chain.network has no meaning beside endpoints",
+        ),
         ('endpoints = ["http://a:1"]', "chain.endpoints is 'http://a:1': not a WebSocket address"),
         ('endpoints = ["ws://user:secret@a:1"]', "an address carries no user or password"),
         ('archive = "wss://a"', "chain.archive is"),

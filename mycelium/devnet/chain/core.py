@@ -298,18 +298,3 @@ def _whole(extrinsic: bytes) -> bool:
     return (
         len(extrinsic) >= width and compact(length) == extrinsic[:width] and len(extrinsic) == width + length
     )
-
-
-__all__ = [
-    "BLOCKS",
-    "INSTANT",
-    "MANUAL",
-    "READY",
-    "TIME",
-    "Core",
-    "Event",
-    "Finalised",
-    "NewHead",
-    "Restarted",
-    "Upgraded",
-]

@@ -59,14 +59,16 @@ def invalid_params(why: str) -> RpcError:
 
 
 def hex_bytes(value: Any) -> bytes:
-    """Bytes of any length from 0x and hex digits."""
+    """Bytes of any length from hex digits, with or without 0x."""
     if not isinstance(value, str):
         raise invalid_params(f"invalid type: {_kind(value)}, expected a (both 0x-prefixed or not) hex string")
-    digits = value[2:] if value.startswith("0x") else value
+    digits = value.removeprefix("0x")
     try:
-        return bytes.fromhex(digits) if digits.isalnum() or not digits else _not_hex(value)
+        if not digits or digits.isalnum():  # `fromhex` alone would skip spaces
+            return bytes.fromhex(digits)
     except ValueError:
-        return _not_hex(value)
+        pass
+    raise invalid_params(f"invalid hex string of {len(value)} characters")
 
 
 def block_hash(value: Any) -> bytes:
@@ -120,10 +122,6 @@ def hex_list(value: Any) -> list[bytes]:
 
 def _kind(value: Any) -> str:
     return "null" if value is None else type(value).__name__
-
-
-def _not_hex(value: str) -> bytes:
-    raise invalid_params(f"invalid hex string of {len(value)} characters")
 
 
 # --- methods ------------------------------------------------------------------------------------------------

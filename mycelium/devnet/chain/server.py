@@ -26,9 +26,9 @@ from mycelium.config import (
     DEVCHAIN_REQUEST_BYTES_MAX,
 )
 from mycelium.devnet.chain import rpc, rpc_author, rpc_chain, rpc_dev, rpc_state
-from mycelium.devnet.chain.core import INSTANT, READY, TIME, Core, Event, Restarted
+from mycelium.devnet.chain.core import INSTANT, TIME, Core, Event, Restarted
 from mycelium.devnet.chain.faults import GARBAGE, HTTP, RPC, Faults, busy
-from mycelium.devnet.chain.pool import Status
+from mycelium.devnet.chain.pool import READY, Status
 from mycelium.devnet.chain.subscriptions import Hub
 from mycelium.errors import AddressInUse
 

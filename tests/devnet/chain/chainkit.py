@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from mycelium.devnet.chain.core import MANUAL, Core
+from mycelium.devnet.chain.pool import PoolRefusal
 from mycelium.devnet.chain.spec import ChainSpec, Neuron, Subnet
 from mycelium.identity import account as accounts
 from mycelium.identity.keys import Keypair
@@ -50,6 +53,13 @@ def spec(
     )
 
 
+def refused(bench: Bench, keypair, pallet, function, **params) -> str:
+    """What a submission is refused with."""
+    with pytest.raises(PoolRefusal) as refusal:
+        bench.submit(keypair, pallet, function, **params)
+    return str(refusal.value.data)
+
+
 class Bench:
     """A chain whose blocks are made by hand."""
 
@@ -74,8 +84,12 @@ class Bench:
     def extrinsic(
         self, keypair, pallet, function, *, nonce=None, era="00", tip=0, genesis=None, **params
     ) -> bytes:
+        call = self.composed(pallet, function, params)
+        return self.signed(keypair, call, nonce=nonce, era=era, tip=tip, genesis=genesis)
+
+    def signed(self, keypair, call: bytes, *, nonce=None, era="00", tip=0, genesis=None) -> bytes:
+        """A call in an extrinsic."""
         codec = self.runtime.codec
-        call = bytes(codec.compose_call(pallet, function, params))
         if nonce is None:
             nonce = self.read("System", "Account", ss58(keypair))["nonce"]
         chain = self.core.chain
@@ -96,24 +110,56 @@ class Bench:
     def submit(self, keypair, pallet, function, **params) -> bytes:
         return self.core.submit(self.extrinsic(keypair, pallet, function, **params))
 
+    def submit_raw(self, keypair, call: bytes) -> bytes:
+        return self.core.submit(self.signed(keypair, call))
+
     def call(self, keypair, pallet, function, **params) -> str | None:
         """Submit, make a block; the name of the error, None when it succeeded."""
         self.submit(keypair, pallet, function, **params)
         self.core.step()
         return self.outcome()
 
+    def sudo(self, pallet, function, **params) -> Any:
+        """Make a call as root; the name of the error or the error itself, None when it succeeded."""
+        assert self.call(ALICE, "Sudo", "sudo", call=self.composed(pallet, function, params)) is None
+        return self.failure(self.event("Sudid")["sudo_result"])
+
+    def composed(self, pallet, function, params) -> bytes:
+        return bytes(self.runtime.codec.compose_call(pallet, function, params))
+
+    def failure(self, result: Any) -> Any:
+        if "Ok" in result:
+            return None
+        error = result["Err"]
+        return self._name(error) if isinstance(error, dict) else error
+
+    def bring_pulse(self, round_number: int, signature: bytes) -> None:
+        pulse = {"round": round_number, "randomness": bytes(32), "signature": signature}
+        public = {"Sr25519": ALICE.account}
+        brought = {"block_number": 1, "pulses": [pulse], "public": public}
+        assert self.sudo("Drand", "write_pulse", pulses_payload=brought, signature=None) is None
+
+    def to_block(self, number: int) -> None:
+        """Make blocks until that one is there."""
+        self.core.step(number - self.core.chain.best.number)
+
+    def edit_item(self, pallet: str, item: str, *keys: Any, value: Any) -> None:
+        """Change a storage item by hand, in a block of its own."""
+        self.core.edit(lambda view: self.runtime.state(view).put(pallet, item, *keys, value=value))
+
+    def _name(self, error: dict) -> str:
+        kind, value = next(iter(error.items()))
+        if kind != "Module":
+            return value
+        number = bytes.fromhex(value["error"].removeprefix("0x"))[0]
+        return self.runtime.codec.module_error(value["index"], number)[0]
+
     def outcome(self) -> str | None:
         """Of the newest block's first signed extrinsic."""
         for event in self.events():
             if event["event_id"] == "ExtrinsicFailed":
                 error = event["attributes"]["dispatch_error"]
-                if not isinstance(error, dict):
-                    return error
-                kind, value = next(iter(error.items()))
-                if kind != "Module":
-                    return value
-                number = bytes.fromhex(value["error"].removeprefix("0x"))[0]
-                return self.runtime.codec.module_error(value["index"], number)[0]
+                return self._name(error) if isinstance(error, dict) else error
         return None
 
     def events(self) -> list[dict]:

@@ -15,6 +15,14 @@ PRIMITIVES = (
 )  # fmt: skip
 
 
+class Field(NamedTuple):
+    """written: the type's name in the source code, which for an alias is not the type's own."""
+
+    name: str | None
+    type: int
+    written: str | None
+
+
 class Type(NamedTuple):
     path: tuple[str, ...]
     params: tuple[tuple[str, int | None], ...]
@@ -61,8 +69,7 @@ class Reader:
     # --- types
 
     def field(self):
-        found = (self.option(self.text), self.compact())
-        self.option(self.text)
+        found = Field(self.option(self.text), self.compact(), self.option(self.text))
         self.docs()
         return found
 

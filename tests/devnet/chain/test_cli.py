@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from websockets.sync.client import connect
 
 from mycelium.cli import devchain
+from mycelium.devnet.chain import specfile
+from mycelium.devnet.chain.population import development
 
 app = typer.Typer()
 devchain.register(app)
@@ -126,6 +128,19 @@ def test_nobody_there(running):
     assert "mycelium devnet chain" in err
     _, err = invoke("fault", "status", "--url", "nonsense", code=2)
     assert "ws://127.0.0.1:9944" in err
+
+
+def test_a_beginning_from_a_file(tmp_path):
+    path = tmp_path / "chain.json"
+    specfile.write(path, development(netuid=9, miners=0, seed=3))
+    with start("--spec", str(path)) as process:
+        started = json.loads(process.stdout.readline())
+        assert (started["netuid"], started["block"]) == (9, 0)
+        process.stdin.close()
+        assert process.wait(timeout=10) == 0
+    path.write_text("{")
+    _, err = invoke("chain", "--port", 0, "--spec", path, code=2)
+    assert "is not JSON" in err
 
 
 @pytest.mark.parametrize("command", ["chain", "fault"])

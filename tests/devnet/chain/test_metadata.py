@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import bittensor_core
@@ -14,6 +15,8 @@ from mycelium.devnet.chain.metadata import GROWN_FIELD, RuntimeSpec, build
 from mycelium.devnet.chain.metadata.declared import check, declared, pallet
 from mycelium.devnet.chain.metadata.notation import Reader
 from mycelium.devnet.chain.metadata.registry import Registry
+from mycelium.devnet.chain.runtime import Runtime
+from mycelium.devnet.chain.spec import ChainSpec
 from mycelium.errors import UsageError
 
 _spec = importlib.util.spec_from_file_location("metakit", Path(__file__).with_name("metakit.py"))
@@ -29,11 +32,25 @@ SPECS = [
     RuntimeSpec(spec_version=432, netuid_newtype=True, grown=True),
 ]
 OUTER = ("RuntimeCall", "RuntimeEvent", "RuntimeError")
+READ_ONLY = {"Multisig", "MevShield", "AlphaAssets"}
+"""Pallets that are declared for what clients read of them."""
+LIBRARY = {
+    ("Option",),
+    ("Result",),
+    ("BTreeMap",),
+    ("BTreeSet",),
+    ("bounded_collections", "bounded_vec", "BoundedVec"),
+}
+"""Types that are only a shell around others."""
 
 
 @pytest.fixture(scope="module")
 def real():
-    path = REAL / "metadata_v15_spec424_converted.scale"
+    return recorded("metadata_v15_spec424_converted.scale")
+
+
+def recorded(name):
+    path = REAL / name
     if not path.exists():
         pytest.skip("the recorded metadata of the public chain is not part of a clone")
     return metakit.read(path.read_bytes())
@@ -73,9 +90,9 @@ class Comparison:
         getattr(self, mine.kind)(where, mine, real)
 
     def fields(self, where, mine, real):
-        if self.same(where, [name for name, _ in mine], [name for name, _ in real]):
-            for (name, kind), (_, there) in zip(mine, real, strict=True):
-                self.types(f"{where}.{name}", kind, there)
+        if self.same(where, [field.name for field in mine], [field.name for field in real]):
+            for field, there in zip(mine, real, strict=True):
+                self.types(f"{where}.{field.name}", field.type, there.type)
 
     def composite(self, where, mine, real):
         self.fields(where, mine.body, real.body)
@@ -107,23 +124,37 @@ class Comparison:
     def primitive(self, where, mine, real):
         self.same(where, mine.body, real.body)
 
+    def storage(self, pallet_, mine, real):
+        self.same(pallet_, mine["prefix"], real["prefix"])
+        for item, entry in mine["items"].items():
+            where, known = f"{pallet_}.{item}", real["items"].get(item)
+            if self.same(where, True, known is not None):
+                for part in ("modifier", "hashers", "default"):
+                    self.same(f"{where} {part}", entry[part], known[part])
+                self.types(f"{where} key", entry["key"], known["key"])
+                self.types(f"{where} value", entry["value"], known["value"])
+
+    def extrinsic(self, mine, real):
+        self.same("extrinsic", mine["version"], real["version"])
+        for part in ("address", "call", "signature"):
+            self.types(f"extrinsic {part}", mine[part], real[part])
+        names = [name for name, _, _ in mine["extensions"]]
+        if self.same("extensions", names, [name for name, _, _ in real["extensions"]]):
+            for one, there in zip(mine["extensions"], real["extensions"], strict=True):
+                self.types(one[0], one[1], there[1])
+                self.types(f"{one[0]} signed", one[2], there[2])
+
 
 def test_every_item_is_that_of_the_public_chain(ours, real):
     compare = Comparison(ours, real)
     for name, pallet_ in ours["pallets"].items():
         there = real["pallets"][name]
         compare.same(name, pallet_["index"], there["index"])
-        if compare.same(name, pallet_["storage"] is None, there["storage"] is None) and pallet_["storage"]:
-            compare.same(name, pallet_["storage"]["prefix"], there["storage"]["prefix"])
-            for item, entry in pallet_["storage"]["items"].items():
-                where, known = f"{name}.{item}", there["storage"]["items"].get(item)
-                if compare.same(where, True, known is not None):
-                    for part in ("modifier", "hashers", "default"):
-                        compare.same(f"{where} {part}", entry[part], known[part])
-                    compare.types(f"{where} key", entry["key"], known["key"])
-                    compare.types(f"{where} value", entry["value"], known["value"])
+        if pallet_["storage"] is not None:
+            compare.storage(name, pallet_["storage"], there["storage"])
         for part in ("calls", "events", "errors"):
-            compare.types(f"{name} {part}", pallet_[part], there[part])
+            if pallet_[part] is not None or name not in READ_ONLY:
+                compare.types(f"{name} {part}", pallet_[part], there[part])
         for constant, entry in pallet_["constants"].items():
             known = there["constants"].get(constant)
             if compare.same(f"{name}.{constant}", True, known is not None):
@@ -142,17 +173,26 @@ def test_runtime_apis_and_extrinsics_are_those_of_the_public_chain(ours, real):
                 for (name, kind), (_, there) in zip(entry["inputs"], known["inputs"], strict=True):
                     compare.types(f"{where}({name})", kind, there)
                 compare.types(f"{where} ->", entry["output"], known["output"])
-    mine, there = ours["extrinsic"], real["extrinsic"]
-    compare.same("extrinsic", mine["version"], there["version"])
-    for part in ("address", "call", "signature"):
-        compare.types(f"extrinsic {part}", mine[part], there[part])
-    names = [name for name, _, _ in mine["extensions"]]
-    compare.same("extensions", names, [name for name, _, _ in there["extensions"]])
-    for (name, kind, signed), (_, real_kind, real_signed) in zip(
-        mine["extensions"], there["extensions"], strict=True
-    ):
-        compare.types(name, kind, real_kind)
-        compare.types(f"{name} signed", signed, real_signed)
+    compare.extrinsic(ours["extrinsic"], real["extrinsic"])
+    compare.types("extra", ours["extrinsic"]["extra"], real["extrinsic"]["extra"])
+    compare.types("runtime", ours["runtime"], real["runtime"])
+    for name, kind in ours["outer"].items():
+        compare.types(f"all of {name}", kind, real["outer"][name])
+    compare.same("custom", ours["custom"], real["custom"])
+    assert compare.differences == []
+
+
+def test_version_14_is_that_of_the_public_chain_too():
+    """Its extrinsic is one type, whose extensions are nested where those of version 15 are a plain list."""
+    real = recorded("metadata_v14_spec424_converted.scale")
+    ours = metakit.read(build(RuntimeSpec()).v14)
+    compare = Comparison(ours, real)
+    compare.types("extrinsic", ours["extrinsic"]["type"], real["extrinsic"]["type"])
+    compare.extrinsic(ours["extrinsic"], real["extrinsic"])
+    compare.types("runtime", ours["runtime"], real["runtime"])
+    for name, pallet_ in ours["pallets"].items():
+        if pallet_["storage"] is not None:
+            compare.storage(name, pallet_["storage"], real["pallets"][name]["storage"])
     assert compare.differences == []
 
 
@@ -166,6 +206,36 @@ def test_a_difference_would_be_seen(ours, real):
         compare.types("netuid", api["inputs"][0][1], known["inputs"][0][1])
         compare.types("out", api["output"], known["output"])
         assert any(place in difference for difference in compare.differences)
+
+
+def test_what_is_declared_of_a_pallet_or_an_api_is_all_of_it(ours, real):
+    """But for what only block authors and root use, and for pallets that are there to be read."""
+
+    def inventory(made):
+        for name, pallet_ in made["pallets"].items():
+            for item in (pallet_["storage"] or {"items": {}})["items"]:
+                yield name, item
+            for constant in pallet_["constants"]:
+                yield name, constant
+            for part in ("calls", "events", "errors"):
+                variants = made["types"][pallet_[part]].body if pallet_[part] is not None else ()
+                for variant, _, _ in variants:
+                    yield f"{name} {part}", variant
+        for api, methods in made["apis"].items():
+            for method in methods:
+                yield api, method
+
+    known = {*ours["pallets"], *ours["apis"]} - READ_ONLY
+    left_out = {item for item in inventory(real) if item[0].split()[0] in known} - set(inventory(ours))
+    assert left_out == {
+        ("Utility calls", "dispatch_as"),
+        ("Utility calls", "dispatch_as_fallible"),
+        ("Aura", "Authorities"),
+        ("Aura", "CurrentSlot"),
+        ("AuraApi", "authorities"),
+        ("Core", "execute_block"),
+        ("Core", "initialize_block"),
+    }
 
 
 def test_nothing_that_clients_ask_for_is_left_out(ours):
@@ -189,14 +259,18 @@ def test_both_versions_say_the_same(spec):
     made = build(spec)
     old, new = metakit.read(made.v14), metakit.read(made.v15)
     compare = Comparison(old, new)
+    compare.same("pallets", list(old["pallets"]), list(new["pallets"]))
     for name, pallet_ in old["pallets"].items():
         there = new["pallets"][name]
         for part in ("calls", "events", "errors"):
             compare.types(f"{name} {part}", pallet_[part], there[part])
-        for item, entry in (pallet_["storage"] or {"items": {}})["items"].items():
-            compare.types(f"{name}.{item}", entry["value"], there["storage"]["items"][item]["value"])
-    for part in ("address", "call", "signature"):
-        compare.types(part, old["extrinsic"][part], new["extrinsic"][part])
+        if compare.same(name, pallet_["storage"] is None, there["storage"] is None) and pallet_["storage"]:
+            compare.same(name, list(pallet_["storage"]["items"]), list(there["storage"]["items"]))
+            compare.storage(name, pallet_["storage"], there["storage"])
+        compare.same(name, list(pallet_["constants"]), list(there["constants"]))
+        for constant, entry in pallet_["constants"].items():
+            compare.same(f"{name}.{constant}", entry["value"], there["constants"][constant]["value"])
+    compare.extrinsic(old["extrinsic"], new["extrinsic"])
     assert compare.differences == []
 
 
@@ -211,21 +285,150 @@ def test_the_fast_decoder_reads_both(spec):
         assert runtime.decode_call(bytes(composed))["call_function"] == "set_weights"
         assert runtime.constant("System", "Version")["spec_version"] == spec.spec_version
     assert runtime.is_v15
-    neuron = {name for name, _ in fields(made.v15, "NeuronInfoLite")}
-    assert (GROWN_FIELD in neuron) == spec.grown
+    for name in ("Metagraph", "SelectiveMetagraph", "NeuronInfoLite", "SubnetHyperparams"):
+        grown = [field.name for field in body(made.v15, name)]
+        assert (grown[-1] == GROWN_FIELD) == spec.grown, name
 
 
-def fields(raw, name):
+def body(raw, name):
     types = metakit.read(raw)["types"].values()
     return next(kind.body for kind in types if kind.path[-1:] == (name,))
 
 
-def test_scalecodec_reads_version_14():
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: str(spec.spec_version))
+def test_scalecodec_reads_version_14(spec):
+    """As substrate-interface does: types from the metadata itself, then values, calls and errors by them."""
     config = RuntimeConfigurationObject()
     config.update_type_registry(load_type_registry_preset("core"))
-    decoder = config.create_scale_object("MetadataVersioned", ScaleBytes(build(RuntimeSpec()).v14))
-    decoder.decode()
-    assert {pallet_.name for pallet_ in decoder.pallets} >= {"System", "SubtensorModule"}
+    metadata = config.create_scale_object("MetadataVersioned", ScaleBytes(build(spec).v14))
+    metadata.decode()
+    config.add_portable_registry(metadata)
+    assert {pallet_.name for pallet_ in metadata.pallets} >= {"System", "SubtensorModule"}
+    module = metadata.get_metadata_pallet("SubtensorModule")
+    assert {"netuid", "dests"} <= {argument.name for argument in named(module.calls, "set_weights").args}
+    weights = module.get_storage_function("Weights")
+    value = config.create_scale_object(weights.get_value_type_string(), ScaleBytes("0x040400ffff"))
+    assert value.decode() == [(4, 65_535)]
+    call = config.create_scale_object("Call", metadata=metadata)
+    call.encode(
+        {
+            "call_module": "SubtensorModule",
+            "call_function": "set_weights",
+            "call_args": {"netuid": 1, "dests": [0], "weights": [65_535], "version_key": 7},
+        }
+    )
+    assert call.data.to_hex() == "0x0700010004000004ffff0700000000000000"
+    assert metadata.get_module_error(module_index=7, error_index=0).name == module.errors[0].name
+
+
+def named(items, name):
+    return next(item for item in items if item.name == name)
+
+
+def contains(types, kind, name):
+    """Whether a type is, or is made of, the one called that; structs and enums are not looked into."""
+    found = types[kind]
+    if found.path[-1:] == (name,):
+        return True
+    if found.path in LIBRARY:
+        parts = [param for _, param in found.params if param is not None]
+    elif found.kind in ("sequence", "compact"):
+        parts = [found.body]
+    elif found.kind == "array":
+        parts = [found.body[1]]
+    else:
+        parts = found.body if found.kind == "tuple" else []
+    return any(contains(types, part, name) for part in parts)
+
+
+def test_netuid_is_a_type_of_its_own_wherever_the_source_says_netuid(real):
+    """The public chain's metadata tells, as a field's type name, where the source has NetUid and not another u16."""
+    types = metakit.read(build(SPECS[1]).v15)["types"]
+    ours = {kind.path: kind for kind in types.values() if kind.path and kind.path not in LIBRARY}
+    wrong, seen = [], 0
+    for kind in real["types"].values():
+        for place, written, mine in pairs(kind, ours.get(kind.path)):
+            there = "NetUid" in re.findall(r"\w+", written or "")
+            seen += there
+            if there != contains(types, mine, "NetUid"):
+                wrong.append(f"{'::'.join(kind.path)} {place}: {written}")
+    assert wrong == []
+    assert seen > 200
+
+
+def pairs(real, ours):
+    """(place, type name in the source, our type) of each field that both have."""
+    if ours is None or real.kind not in ("composite", "variant"):
+        return
+    mine = {"": ours.body} if ours.kind == "composite" else {name: fields for name, _, fields in ours.body}
+    there = {"": real.body} if real.kind == "composite" else {name: fields for name, _, fields in real.body}
+    for variant in mine.keys() & there.keys():
+        for field, known in zip(mine[variant], there[variant], strict=True):
+            yield f"{variant}.{field.name}", known.written, field.type
+
+
+def test_netuid_is_a_type_of_its_own_in_keys_and_apis():
+    """Weights and the like are kept by mechanism: their index is no netuid."""
+    made = metakit.read(build(SPECS[1]).v15)
+    types = made["types"]
+    plain = set()
+    for item, entry in made["pallets"]["SubtensorModule"]["storage"]["items"].items():
+        if entry["key"] is not None and entry["hashers"][0] in ("Identity", "Twox64Concat"):
+            first = types[entry["key"]]
+            first = types[first.body[0]] if first.kind == "tuple" else first
+            if first.body == "u16":
+                plain.add(item)
+    assert plain == {
+        *("Weights", "Bonds", "Incentive", "LastUpdate", "WeightCommits", "TimelockedWeightCommits"),
+        *("CRV3WeightCommits", "CRV3WeightCommitsV2"),
+    }
+    holding = {
+        item
+        for pallet_ in made["pallets"].values()
+        for item, entry in (pallet_["storage"] or {"items": {}})["items"].items()
+        if contains(types, entry["value"], "NetUid")
+    }
+    assert holding == {"RootClaimable", "TimelockedIndex"}
+    for api in made["apis"].values():
+        for method in api.values():
+            for name, kind in method["inputs"]:
+                is_netuid = name in ("netuid", "netuids", "origin", "destination")
+                assert contains(types, kind, "NetUid") == is_netuid, name
+
+
+def test_a_runtime_says_how_far_its_blocks_are_apart():
+    fast = bittensor_core.Runtime(build(RuntimeSpec(slot_ms=250)).v15, 424, 1)
+    assert (fast.constant("Aura", "SlotDuration"), fast.constant("Timestamp", "MinimumPeriod")) == (250, 125)
+
+
+@pytest.mark.parametrize("version", [14, 15])
+def test_a_chain_of_other_blocks_says_so_after_an_upgrade_too(version):
+    for spec in SPECS:
+        runtime = Runtime(spec)
+        runtime.begin(ChainSpec(block_ms=40))
+        read = bittensor_core.Runtime(runtime.metadata(version), spec.spec_version, 1)
+        assert read.constant("Aura", "SlotDuration") == 40
+
+
+def test_chains_of_other_metadata_are_other_chains():
+    """Clients keep metadata on disk by genesis hash and spec version."""
+    specs = [
+        ChainSpec(),
+        ChainSpec(block_ms=40),
+        ChainSpec(runtime=RuntimeSpec(netuid_newtype=True)),
+        ChainSpec(),
+    ]
+    states = [Runtime(spec.runtime).genesis(spec) for spec in specs]
+    codes = [state[b":code"] for state in states]
+    assert len(set(codes)) == 3
+    assert states[0] == states[3]
+
+
+def test_a_runtime_says_its_versions():
+    spec = RuntimeSpec(spec_version=500, transaction_version=3)
+    version = bittensor_core.Runtime(build(spec).v15, 500, 3).constant("System", "Version")
+    assert (version["spec_version"], version["transaction_version"]) == (500, 3)
+    assert (version["authoring_version"], version["system_version"]) == (1, 1)
 
 
 def test_the_same_spec_gives_the_same_bytes():

@@ -24,7 +24,7 @@ api AuraApi {
 api DelegateInfoRuntimeApi {
     get_delegates() -> Vec<DelegateInfo>;
     get_delegate(delegate_account: AccountId32) -> Option<DelegateInfo>;
-    get_delegated(delegatee_account: AccountId32) -> Vec<(DelegateInfo, (Compact<u16>, Compact<u64>))>;
+    get_delegated(delegatee_account: AccountId32) -> Vec<(DelegateInfo, (Compact<NetUid>, Compact<u64>))>;
 }
 api NeuronInfoRuntimeApi {
     get_neurons(netuid: NetUid) -> Vec<NeuronInfo>;
@@ -50,7 +50,7 @@ api SubnetInfoRuntimeApi {
     get_coldkey_auto_stake_hotkey(coldkey: AccountId32, netuid: NetUid) -> Option<AccountId32>;
     get_selective_mechagraph(netuid: NetUid, subid: u8, metagraph_indexes: Vec<u16>) ->
         Option<SelectiveMetagraph>;
-    get_subnet_to_prune() -> Option<u16>;
+    get_subnet_to_prune() -> Option<NetUid>;
     get_subnet_account_id(netuid: NetUid) -> Option<AccountId32>;
     get_next_epoch_start_block(netuid: NetUid) -> Option<u64>;
     get_subnet_hyperparams_v3(netuid: NetUid) -> Option<Vec<HyperparamEntry>>;
@@ -61,9 +61,9 @@ api StakeInfoRuntimeApi {
     get_stake_info_for_hotkey_coldkey_netuid(hotkey_account: AccountId32, coldkey_account: AccountId32,
         netuid: NetUid) -> Option<StakeInfo>;
     get_stake_availability_for_coldkeys(coldkey_accounts: Vec<AccountId32>, netuids: Option<Vec<NetUid>>) ->
-        BTreeMap<AccountId32, BTreeMap<u16, StakeAvailability>>;
-    get_stake_fee(origin: Option<(AccountId32, u16)>, origin_coldkey_account: AccountId32,
-        destination: Option<(AccountId32, u16)>, destination_coldkey_account: AccountId32, amount: u64) ->
+        BTreeMap<AccountId32, BTreeMap<NetUid, StakeAvailability>>;
+    get_stake_fee(origin: Option<(AccountId32, NetUid)>, origin_coldkey_account: AccountId32,
+        destination: Option<(AccountId32, NetUid)>, destination_coldkey_account: AccountId32, amount: u64) ->
         u64;
     get_coldkey_lock(coldkey: AccountId32, netuid: NetUid) -> Option<LockState>;
     get_hotkey_conviction(hotkey: AccountId32, netuid: NetUid) -> FixedU128<U64>;

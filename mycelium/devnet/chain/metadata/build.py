@@ -37,7 +37,7 @@ class Metadata(NamedTuple):
     v15: bytes
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def build(spec: RuntimeSpec) -> Metadata:
     """The metadata of a runtime; the same spec gives the same bytes."""
     builder = _Builder(declared(spec), spec)
@@ -106,10 +106,19 @@ class _Builder:
         return head + b"\1" + hashers + self._id(key) + value + sized(item.default) + _NO_DOCS
 
     def _constant(self, pallet: Pallet, constant: Constant) -> bytes:
-        value = constant.value
-        if (pallet.name, constant.name) == ("System", "Version"):
-            value = runtime_version(value, self._spec)
+        value = self._own(pallet.name, constant)
         return text(constant.name) + self._id(constant.type) + sized(value) + _NO_DOCS
+
+    def _own(self, pallet: str, constant: Constant) -> bytes:
+        """The constant's value: declared, or what this runtime has in its place."""
+        match pallet, constant.name:
+            case "System", "Version":
+                return runtime_version(constant.value, self._spec)
+            case "Aura", "SlotDuration":
+                return self._spec.slot_ms.to_bytes(8, "little")
+            case "Timestamp", "MinimumPeriod":
+                return (self._spec.slot_ms // 2).to_bytes(8, "little")
+        return constant.value
 
     def _api(self, api: tuple[str, list[Method]]) -> bytes:
         name, methods = api
@@ -135,7 +144,8 @@ class _Builder:
 
 
 def runtime_version(value: bytes, spec: RuntimeSpec) -> bytes:
-    """The constant `System.Version` of spec 424 with another spec version in its place."""
-    old = SPEC_VERSION.to_bytes(4, "little")
-    at = value.index(old)
-    return value[:at] + spec.spec_version.to_bytes(4, "little") + value[at + 4 :]
+    """The constant `System.Version` of spec 424 with other versions of spec and transactions in their places."""
+    at = value.index(SPEC_VERSION.to_bytes(4, "little"))
+    middle, system_version = value[at + 4 : -5], value[-1:]
+    transactions = spec.transaction_version.to_bytes(4, "little")
+    return value[:at] + spec.spec_version.to_bytes(4, "little") + middle + transactions + system_version

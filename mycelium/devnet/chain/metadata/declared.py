@@ -13,6 +13,7 @@ from mycelium.devnet.chain.metadata.registry import parse_named
 from mycelium.errors import UsageError
 
 SPEC_VERSION: Final = 424
+SLOT_MS: Final = 12_000
 RUNTIME: Final = "node_subtensor_runtime"
 _GROWN: Final = frozenset({"Metagraph", "SelectiveMetagraph", "NeuronInfoLite", "SubnetHyperparams"})
 GROWN_FIELD: Final = "added_by_upgrade"
@@ -25,12 +26,14 @@ class RuntimeSpec:
 
     netuid_newtype: netuid is the newtype `NetUid`, as on the public chain since about spec 429, and not a plain u16.
     grown: metagraph, neuron and hyperparameter structs have one more field at their end, as after an upgrade.
+    slot_ms: how far blocks are apart, as clients that count time in blocks are told; the public chain's by default.
     """
 
     spec_version: int = SPEC_VERSION
     transaction_version: int = 1
     netuid_newtype: bool = False
     grown: bool = False
+    slot_ms: int = SLOT_MS
 
 
 @dataclass(slots=True)

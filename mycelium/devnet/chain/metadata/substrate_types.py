@@ -89,6 +89,9 @@ struct pallet_transaction_payment::types::InclusionFee<Balance = u64> { base_fee
     adjusted_weight_fee: u64 };
 struct substrate_fixed::FixedI64<Frac = U32> { bits: i64 };
 enum frame_metadata_hash_extension::Mode { Disabled = 0, Enabled = 1, }
+struct pallet_multisig::Multisig<BlockNumber = u32, Balance = u64, AccountId = AccountId32, MaxApprovals> {
+    when: Timepoint, deposit: u64, depositor: AccountId32, approvals: BoundedVec<AccountId32> };
+struct pallet_multisig::Timepoint<BlockNumber = u32> { height: u32, index: u32 };
 struct substrate_typenum::uint::UTerm;
 struct substrate_typenum::bit::B0;
 struct substrate_typenum::bit::B1;

@@ -17,10 +17,10 @@ enum node_subtensor_runtime::RuntimeFreezeReason {  }
 struct share_pool::SafeFloat { mantissa: u128, exponent: i64 };
 struct pallet_subtensor::staking::lock::LockState { locked_mass: u64, conviction: FixedU128<U64>,
     last_update: u64 };
-enum pallet_subtensor::RateLimitKey<AccountId = AccountId32> { SetSNOwnerHotkey(u16) = 0,
-    OwnerHyperparamUpdate(u16, Hyperparameter) = 1, NetworkLastRegistered = 2, LastTxBlock(AccountId32) = 3,
+enum pallet_subtensor::RateLimitKey<AccountId = AccountId32> { SetSNOwnerHotkey(NetUid) = 0,
+    OwnerHyperparamUpdate(NetUid, Hyperparameter) = 1, NetworkLastRegistered = 2, LastTxBlock(AccountId32) = 3,
     LastTxBlockChildKeyTake(AccountId32) = 4, LastTxBlockDelegateTake(AccountId32) = 5,
-    AddStakeBurn(u16) = 6, }
+    AddStakeBurn(NetUid) = 6, }
 enum pallet_subtensor::pallet::RecycleOrBurnEnum { Burn = 0, Recycle = 1, }
 struct pallet_subtensor::pallet::AxonInfo { block: u64, version: u32, ip: u128, port: u16, ip_type: u8,
     protocol: u8, placeholder1: u8, placeholder2: u8 };
@@ -64,9 +64,9 @@ struct pallet_subtensor_swap::pallet::balancer::Balancer { quote: Perquintill };
 struct pallet_subtensor_swap::pallet::TickIndex(i32);
 struct pallet_subtensor_swap::pallet::PositionId(u128);
 struct pallet_subtensor::rpc_info::delegate_info::DelegateInfo<AccountId = AccountId32> {
-    delegate_ss58: AccountId32, take: Compact<u16>, nominators: Vec<(AccountId32, Vec<(Compact<u16>,
-    Compact<u64>)>)>, owner_ss58: AccountId32, registrations: Vec<Compact<u16>>,
-    validator_permits: Vec<Compact<u16>>, return_per_1000: Compact<u64>, total_daily_return: Compact<u64> };
+    delegate_ss58: AccountId32, take: Compact<u16>, nominators: Vec<(AccountId32, Vec<(Compact<NetUid>,
+    Compact<u64>)>)>, owner_ss58: AccountId32, registrations: Vec<Compact<NetUid>>,
+    validator_permits: Vec<Compact<NetUid>>, return_per_1000: Compact<u64>, total_daily_return: Compact<u64> };
 struct pallet_subtensor::rpc_info::neuron_info::NeuronInfo<AccountId = AccountId32> { hotkey: AccountId32,
     coldkey: AccountId32, uid: Compact<u16>, netuid: Compact<NetUid>, active: bool, axon_info: AxonInfo,
     prometheus_info: PrometheusInfo, stake: Vec<(AccountId32, Compact<u64>)>, rank: Compact<u16>,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from mycelium.devnet.chain.runtime import balances, info, neurons, staking
-from mycelium.devnet.chain.runtime.neurons import PALLET
-from mycelium.devnet.chain.runtime.state import State, Subnet
-from mycelium.devnet.chain.validity import UnknownRuntimeApi
+from mycelium.devnet.chain.runtime import balances, extrinsic, info, neurons, staking
+from mycelium.devnet.chain.runtime.calls import pays
+from mycelium.devnet.chain.runtime.state import PALLET, State, Subnet
+from mycelium.devnet.chain.validity import InvalidTransaction, UnknownRuntimeApi
+from mycelium.identity import account as accounts
 
 if TYPE_CHECKING:
     from mycelium.devnet.chain.runtime.runtime import Runtime
@@ -18,6 +19,7 @@ VERSIONS: Final = {"Core": 5, "Metadata": 2, "TransactionPaymentApi": 4}
 Answer = Callable[..., Any]
 _ANSWERS: Final[dict[str, Answer]] = {}
 _FILLED: Final[set[str]] = set()
+_OF_EXTRINSICS: Final = {"TransactionPaymentApi_query_info", "TransactionPaymentApi_query_fee_details"}
 
 
 def api(name: str, *, filled: bool = False) -> Callable[[Answer], Answer]:
@@ -39,18 +41,28 @@ def answer(runtime: Runtime, state: State, method: str, data: bytes) -> bytes:
     found = _ANSWERS.get(method)
     if known is None or found is None:
         raise UnknownRuntimeApi(method)
+    given = found(runtime, state, *_arguments(runtime, method, known["inputs"], data))
+    if method in _FILLED:
+        given = _fill(runtime, known["output"], given)
+    return bytes(runtime.codec.encode(known["output"], given))
+
+
+def _arguments(runtime: Runtime, method: str, inputs: list[Any], data: bytes) -> list[Any]:
+    if method in _OF_EXTRINSICS:
+        # The extrinsic says itself how long it is.
+        size = extrinsic.size_of(data)
+        if len(data) != size + 4:
+            raise ValueError(f"{method} takes an extrinsic and its length")
+        return [data[:size]]
     arguments = []
-    for _, kind in known["inputs"]:
+    for _, kind in inputs:
         value = runtime.codec.decode(kind, data, strict=False)
         size = len(bytes(runtime.codec.encode(kind, value)))
         arguments.append(value)
         data = data[size:]
     if data:
         raise ValueError(f"{len(data)} bytes more than {method} takes")
-    given = found(runtime, state, *arguments)
-    if method in _FILLED:
-        given = _fill(runtime, known["output"], given)
-    return bytes(runtime.codec.encode(known["output"], given))
+    return arguments
 
 
 def _fill(runtime: Runtime, kind: str, value: Any) -> Any:
@@ -66,12 +78,12 @@ def _fill(runtime: Runtime, kind: str, value: Any) -> Any:
 
 def _existing(state: State, netuid: int) -> Subnet | None:
     subnet = Subnet(state, netuid)
-    return subnet if subnet.exists and netuid else None
+    return subnet if subnet.exists else None
 
 
 def _netuids(state: State) -> list[int]:
-    """Of all subnets but the root."""
-    return [netuid for netuid, added in state.map(PALLET, "NetworksAdded") if added and netuid]
+    """Of all subnets; the root is 0."""
+    return sorted(netuid for netuid, added in state.map(PALLET, "NetworksAdded") if added)
 
 
 # --- what every runtime has -------------------------------------------------------------------------------
@@ -118,6 +130,30 @@ def query_length_to_fee(runtime: Runtime, state: State, length: int) -> int:
 def query_weight_to_fee(runtime: Runtime, state: State, weight: Any) -> int:
     del runtime, state, weight
     return balances.FEE_BASE_RAO
+
+
+@api("TransactionPaymentApi_query_info", filled=True)
+def query_info(runtime: Runtime, state: State, raw: bytes) -> Any:
+    """What an extrinsic will cost, whether it is validly signed or not."""
+    weight = {"ref_time": 0, "proof_size": 0}
+    return {"weight": weight, "class": "Normal", "partial_fee": _fee(runtime, raw)}
+
+
+@api("TransactionPaymentApi_query_fee_details", filled=True)
+def query_fee_details(runtime: Runtime, state: State, raw: bytes) -> Any:
+    fee = _fee(runtime, raw)
+    if not fee:
+        return {"inclusion_fee": None}
+    base = balances.FEE_BASE_RAO
+    return {"inclusion_fee": {"base_fee": base, "len_fee": fee - base, "adjusted_weight_fee": 0}}
+
+
+def _fee(runtime: Runtime, raw: bytes) -> int:
+    try:
+        decoded = extrinsic.decode_call(runtime.codec, extrinsic.parse(raw).call)
+    except InvalidTransaction:
+        raise ValueError("no extrinsic of this runtime") from None
+    return balances.fee_rao(len(raw), pays=pays(decoded))
 
 
 @api("AuraApi_slot_duration")
@@ -258,13 +294,32 @@ def get_dynamic_info(runtime: Runtime, state: State, netuid: int) -> Any:
 @api("SubnetInfoRuntimeApi_get_all_dynamic_info", filled=True)
 def get_all_dynamic_info(runtime: Runtime, state: State) -> Any:
     block = state.get("System", "Number")
-    return [info.dynamic(Subnet(state, netuid), block) for netuid in (0, *_netuids(state))]
+    return [info.dynamic(Subnet(state, netuid), block) for netuid in _netuids(state)]
 
 
 @api("SubnetInfoRuntimeApi_get_next_epoch_start_block")
 def get_next_epoch_start_block(runtime: Runtime, state: State, netuid: int) -> Any:
     subnet = _existing(state, netuid)
     return None if subnet is None else info.next_epoch(subnet)
+
+
+@api("SubnetInfoRuntimeApi_get_subnet_to_prune")
+def get_subnet_to_prune(runtime: Runtime, state: State) -> Any:
+    """None is ever pruned here."""
+    return None
+
+
+@api("SubnetInfoRuntimeApi_get_subnet_account_id")
+def get_subnet_account_id(runtime: Runtime, state: State, netuid: int) -> Any:
+    """The account of a pallet's sub-account: its mark, the pallet's name and the netuid."""
+    if _existing(state, netuid) is None:
+        return None
+    return accounts.format((b"modlsubtensr" + netuid.to_bytes(2, "little")).ljust(32, b"\0"))
+
+
+@api("SubnetInfoRuntimeApi_get_coldkey_auto_stake_hotkey")
+def get_coldkey_auto_stake_hotkey(runtime: Runtime, state: State, coldkey: str, netuid: int) -> Any:
+    return state.get(PALLET, "AutoStakeDestination", coldkey, netuid)
 
 
 # --- stake ------------------------------------------------------------------------------------------------
@@ -308,6 +363,30 @@ def _available(state: State, coldkey: str, netuids: Any) -> dict[int, Any]:
 def get_stake_fee(runtime: Runtime, state: State, *arguments: Any) -> int:
     """Trades cost nothing here but the fee of their extrinsic."""
     return 0
+
+
+@api("StakeInfoRuntimeApi_get_coldkey_lock")
+@api("StakeInfoRuntimeApi_get_most_convicted_hotkey_on_subnet")
+def get_no_lock(runtime: Runtime, state: State, *arguments: Any) -> Any:
+    """Nothing is ever locked here."""
+    return None
+
+
+@api("StakeInfoRuntimeApi_get_hotkey_conviction")
+def get_hotkey_conviction(runtime: Runtime, state: State, hotkey: str, netuid: int) -> Any:
+    return {"bits": 0}
+
+
+@api("DelegateInfoRuntimeApi_get_delegated")
+def get_delegated(runtime: Runtime, state: State, coldkey: str) -> Any:
+    """What a coldkey has staked with hotkeys: each with its netuid and the amount."""
+    kind = runtime.shapes.item(
+        runtime.codec.runtime_api_map()["DelegateInfoRuntimeApi"]["get_delegate"]["output"]
+    )
+    return [
+        (_fill(runtime, kind, info.delegate(state, one["hotkey"])), (one["netuid"], one["stake"]))
+        for one in info.stakes(state, coldkey)
+    ]
 
 
 @api("DelegateInfoRuntimeApi_get_delegate", filled=True)

@@ -1,16 +1,18 @@
-"""Balances, fees, batches, proxies and root's calls: what is not Subtensor's own.
+"""Balances and fees (pallet-balances, pallet-transaction-payment): what accounts have, when they begin and end.
 
 Fees are simplified: a fixed part and one for each byte, where the real chain weighs each call. They are burned.
+Nothing is ever reserved, held or locked.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from mycelium.devnet.chain.runtime.calls import Context, DispatchError, arguments, call
+from mycelium.devnet.chain.runtime.calls import Context, DispatchError, call
 from mycelium.devnet.chain.runtime.state import State
 
 EXISTENTIAL_RAO: Final = 500
+"""An account with less is no account: it is reaped, what it had is lost."""
 FEE_BASE_RAO: Final = 100_000
 FEE_BYTE_RAO: Final = 100
 
@@ -27,21 +29,51 @@ def free_rao(state: State, account: str) -> int:
 
 
 def exists(state: State, account: str) -> bool:
-    """Whether the account has ever been given anything: only then may it sign."""
-    return state.has("System", "Account", account)
+    """Whether something keeps the account alive: only then may it sign what costs a fee.
+
+    One that has only ever made free calls has a nonce, and nothing more.
+    """
+    providers: int = state.get("System", "Account", account)["providers"]
+    return providers > 0
 
 
-def change(state: State, account: str, by_rao: int) -> None:
-    """Add to or take from a free balance, and from the total issuance. DispatchError when it does not suffice."""
+def can_pay(state: State, account: str, fee: int) -> bool:
+    """Whether the account can pay a fee and live on."""
+    return free_rao(state, account) - fee >= EXISTENTIAL_RAO
+
+
+def change(context: Context, account: str, by_rao: int) -> None:
+    """Add to or take from a free balance, and from the total issuance. DispatchError when it does not suffice.
+
+    An account that is given its first balance begins, one that falls below the existential deposit ends.
+    """
+    state = context.state
     found = state.get("System", "Account", account)
     free = found["data"]["free"] + by_rao
     if free < 0:
-        raise DispatchError("Balances", "InsufficientBalance")
+        context.refuse("InsufficientBalance", "Balances")
+    issued = state.get("Balances", "TotalIssuance") + by_rao
+    if free < EXISTENTIAL_RAO:
+        if free:
+            context.deposit("Balances", "DustLost", {"account": account, "amount": free})
+        if found["providers"]:
+            state.delete("System", "Account", account)
+            context.deposit("System", "KilledAccount", {"account": account})
+        state.put("Balances", "TotalIssuance", value=issued - free)
+        return
     found["data"]["free"] = free
-    found["providers"] = max(1, found["providers"])
+    if not found["providers"]:
+        found["providers"] = 1
+        context.deposit("System", "NewAccount", {"account": account})
+        context.deposit("Balances", "Endowed", {"account": account, "free_balance": free})
     state.put("System", "Account", account, value=found)
-    issued = state.get("Balances", "TotalIssuance")
-    state.put("Balances", "TotalIssuance", value=max(0, issued + by_rao))
+    state.put("Balances", "TotalIssuance", value=issued)
+
+
+def take_fee(context: Context, account: str, fee: int) -> None:
+    """Take what an extrinsic costs; `validate` has seen that it is there."""
+    change(context, account, -fee)
+    context.deposit("Balances", "Withdraw", {"who": account, "amount": fee})
 
 
 def next_nonce(state: State, account: str) -> None:
@@ -51,9 +83,9 @@ def next_nonce(state: State, account: str) -> None:
 
 
 def target(dest: Any) -> str:
-    """The account of a MultiAddress, as the codec gives it."""
+    """The account of a MultiAddress, as the codec gives it. CannotLookup for other kinds of address."""
     if isinstance(dest, dict):
-        dest = next(iter(dest.values()))
+        dest = dest.get("Id")
     if not isinstance(dest, str):
         raise DispatchError("", "CannotLookup")
     return dest
@@ -66,12 +98,13 @@ def transfer(context: Context, dest: Any, value: int, *, keep: bool) -> None:
     left = free_rao(state, sender) - value
     if left < 0:
         raise DispatchError("", "FundsUnavailable")
-    if keep and left < EXISTENTIAL_RAO:
-        raise DispatchError("", "NotExpendable")
-    if not exists(state, receiver) and value < EXISTENTIAL_RAO:
-        raise DispatchError("", "BelowMinimum")
-    change(state, sender, -value)
-    change(state, receiver, value)
+    if sender != receiver:
+        if keep and left < EXISTENTIAL_RAO:
+            raise DispatchError("", "NotExpendable")
+        if not exists(state, receiver) and value < EXISTENTIAL_RAO:
+            raise DispatchError("", "BelowMinimum")
+        change(context, sender, -value)
+        change(context, receiver, value)
     context.deposit("Balances", "Transfer", {"from": sender, "to": receiver, "amount": value})
 
 
@@ -88,99 +121,17 @@ def transfer_keep_alive(context: Context, dest: Any, value: int) -> None:
 @call("Balances", "transfer_all")
 def transfer_all(context: Context, dest: Any, keep_alive: bool) -> None:
     kept = EXISTENTIAL_RAO if keep_alive else 0
-    transfer(context, dest, free_rao(context.state, context.account()) - kept, keep=keep_alive)
+    transfer(context, dest, max(0, free_rao(context.state, context.account()) - kept), keep=keep_alive)
 
 
-@call("System", "remark")
-@call("System", "remark_with_event")
-def remark(context: Context, remark: Any) -> None:
-    """Nothing happens: for tests of clients."""
-
-
-@call("Utility", "batch")
-def batch(context: Context, calls: list[Any]) -> None:
-    """Stops at the first call that fails; what was done before it stays."""
-    for index, inner in enumerate(calls):
-        try:
-            context.dispatch(inner["call_module"], inner["call_function"], arguments(inner))
-        except DispatchError as error:
-            failed = {"index": index, "error": encoded_error(context.state, error)}
-            context.deposit("Utility", "BatchInterrupted", failed)
-            return
-        context.deposit("Utility", "ItemCompleted")
-    context.deposit("Utility", "BatchCompleted")
-
-
-@call("Utility", "batch_all")
-def batch_all(context: Context, calls: list[Any]) -> None:
-    """All or nothing."""
-    for inner in calls:
-        context.dispatch(inner["call_module"], inner["call_function"], arguments(inner))
-        context.deposit("Utility", "ItemCompleted")
-    context.deposit("Utility", "BatchCompleted")
-
-
-@call("Utility", "force_batch")
-def force_batch(context: Context, calls: list[Any]) -> None:
-    """Goes on after a call that fails."""
-    failed = False
-    for inner in calls:
-        try:
-            context.dispatch(inner["call_module"], inner["call_function"], arguments(inner))
-        except DispatchError as error:
-            context.deposit("Utility", "ItemFailed", {"error": encoded_error(context.state, error)})
-            failed = True
-            continue
-        context.deposit("Utility", "ItemCompleted")
-    context.deposit("Utility", "BatchCompletedWithErrors" if failed else "BatchCompleted")
-
-
-@call("Sudo", "sudo")
-def sudo(context: Context, call: Any) -> None:
-    if context.account() != context.state.get("Sudo", "Key"):
-        raise DispatchError("Sudo", "RequireSudo")
-    try:
-        context.as_signer(None).dispatch(call["call_module"], call["call_function"], arguments(call))
-        result: Any = {"Ok": ()}
-    except DispatchError as error:
-        result = {"Err": encoded_error(context.state, error)}
-    context.deposit("Sudo", "Sudid", {"sudo_result": result})
-
-
-@call("Proxy", "add_proxy")
-def add_proxy(context: Context, delegate: Any, proxy_type: Any, delay: int) -> None:
-    owner, entry = context.account(), {"delegate": target(delegate), "proxy_type": proxy_type, "delay": delay}
-    if entry["delegate"] == owner:
-        context.refuse("NoSelfProxy", "Proxy")
-    held, deposit = context.state.get("Proxy", "Proxies", owner)
-    if entry in held:
-        context.refuse("Duplicate", "Proxy")
-    context.state.put("Proxy", "Proxies", owner, value=([*held, entry], deposit))
-    added = {"delegator": owner, "delegatee": entry["delegate"], "proxy_type": proxy_type, "delay": delay}
-    context.deposit("Proxy", "ProxyAdded", added)
-
-
-@call("Proxy", "proxy")
-def proxy(context: Context, real: Any, force_proxy_type: Any, call: Any) -> None:
-    """Any proxy may make any call, but for `force_proxy_type`: the real chain also filters calls by the type."""
-    owner, delegate = target(real), context.account()
-    held, _ = context.state.get("Proxy", "Proxies", owner)
-    if not any(
-        entry["delegate"] == delegate and force_proxy_type in (None, entry["proxy_type"]) for entry in held
-    ):
-        context.refuse("NotProxy", "Proxy")
-    try:
-        context.as_signer(owner).dispatch(call["call_module"], call["call_function"], arguments(call))
-        result: Any = {"Ok": ()}
-    except DispatchError as error:
-        result = {"Err": encoded_error(context.state, error)}
-    context.deposit("Proxy", "ProxyExecuted", {"result": result})
-
-
-def encoded_error(state: State, error: DispatchError) -> Any:
-    """A DispatchError as the codec takes it: module errors by the numbers that the metadata gives them."""
-    if not error.pallet:
-        token = {"FundsUnavailable", "OnlyProvider", "BelowMinimum", "CannotCreate", "NotExpendable"}
-        return {"Token": error.name} if error.name in token else error.name
-    pallet, number = state.layout.module_error(error.pallet, error.name)
-    return {"Module": {"index": pallet, "error": "0x" + bytes((number, 0, 0, 0)).hex()}}
+@call("Balances", "force_set_balance")
+def force_set_balance(context: Context, who: Any, new_free: int) -> None:
+    """Root gives or takes whatever it likes; less than the existential deposit is nothing."""
+    context.root()
+    account, wanted = target(who), new_free if new_free >= EXISTENTIAL_RAO else 0
+    by_rao = wanted - free_rao(context.state, account)
+    if context.state.get("Balances", "TotalIssuance") + by_rao >= 1 << 64:
+        raise DispatchError("", "Overflow")
+    if by_rao:
+        change(context, account, by_rao)
+    context.deposit("Balances", "BalanceSet", {"who": account, "free": wanted})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from mycelium.devnet.chain.runtime.state import State, Subnet
 
@@ -32,6 +32,9 @@ class Call:
 
 
 CALLS: Final[dict[tuple[str, str], Call]] = {}
+Guard = Callable[["Context", str, str, dict[str, Any]], None]
+GUARDS: Final[list[Guard]] = []
+"""What looks at every signed call before it is carried out, those within other calls too. Raises DispatchError."""
 
 
 def call(pallet: str, name: str, *, pays: bool = True) -> Callable[[Handler], Handler]:
@@ -73,12 +76,23 @@ class Context:
             self.refuse("SubnetNotExists")
         return subnet
 
-    def refuse(self, name: str, pallet: str = "SubtensorModule") -> None:
+    def owner(self, subnet: Subnet, *, or_root: bool = False) -> str | None:
+        """The signer, who must own the subnet; None for root, where that may too. BadOrigin for all others."""
+        if or_root and self.signer is None:
+            return None
+        signer = self.account()
+        if subnet["SubnetOwner"] != signer:
+            raise DispatchError("", "BadOrigin")
+        return signer
+
+    def refuse(self, name: str, pallet: str = "SubtensorModule") -> NoReturn:
         """Raise the module error of that name."""
         raise DispatchError(pallet, name)
 
     def deposit(self, pallet: str, name: str, attributes: Any = None) -> None:
-        """Report an event in the block."""
+        """Report an event in the block. Block 0 reports nothing."""
+        if not self.number:
+            return
         event = {pallet: name if attributes is None else {name: attributes}}
         record = {"phase": self.phase, "event": event, "topics": []}
         kind, _ = self.state.layout.entry("System", "Events")
@@ -93,6 +107,9 @@ class Context:
         if found is None:
             # Declared, so that clients can compose it, and not carried out by a development chain.
             raise DispatchError("System", "CallFiltered")
+        if self.signer is not None:
+            for guard in GUARDS:
+                guard(self, module, function, arguments)
         outer = self.state
         self.state = outer.nested()
         try:
@@ -106,9 +123,30 @@ class Context:
         return Context(self.state, signer, self.number, self.timestamp_ms, self.phase, self.block_ms)
 
 
+def pays(decoded: dict[str, Any]) -> bool:
+    """Whether a decoded call costs its signer a fee."""
+    found = CALLS.get((decoded["call_module"], decoded["call_function"]))
+    return found is None or found.pays
+
+
 def arguments(decoded: dict[str, Any]) -> dict[str, Any]:
     """The parameters of a decoded call by name."""
     return {argument["name"]: argument["value"] for argument in decoded["call_args"]}
+
+
+_KINDS: Final = {
+    "Token": {"FundsUnavailable", "OnlyProvider", "BelowMinimum", "CannotCreate", "NotExpendable"},
+    "Arithmetic": {"Overflow", "Underflow"},
+}
+
+
+def encoded_error(state: State, error: DispatchError) -> Any:
+    """A DispatchError as the codec takes it: module errors by the numbers that the metadata gives them."""
+    if not error.pallet:
+        kind = next((kind for kind, names in _KINDS.items() if error.name in names), None)
+        return {kind: error.name} if kind else error.name
+    pallet, number = state.layout.module_error(error.pallet, error.name)
+    return {"Module": {"index": pallet, "error": "0x" + bytes((number, 0, 0, 0)).hex()}}
 
 
 def _appended(vector: bytes, item: bytes) -> bytes:

@@ -1,110 +1,160 @@
-"""Epochs of a subnet: who gets a validator permit, what the weights add up to, and when the next one is.
+"""Epochs of a subnet: when they are, who gets a validator permit, what the weights add up to (`run_coinbase.rs`).
 
-Yuma consensus is simplified to its core: consensus is the stake-weighted median of what permitted validators gave a
-uid, weights above it are clipped, incentive is what is left. Bonds have no memory: dividends follow this epoch alone.
+Emission is shown and paid to nobody: stake changes by stake calls alone, so that a test can count on it.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from mycelium.devnet.chain.runtime import yuma
 from mycelium.devnet.chain.runtime.calls import Context
-from mycelium.devnet.chain.runtime.neurons import PALLET
-from mycelium.devnet.chain.runtime.state import State, Subnet
-from mycelium.devnet.chain.runtime.weights import U16_MAX
+from mycelium.devnet.chain.runtime.state import PALLET, State, Subnet
 
 EMISSION_RAO: Final = 10**9
 """Alpha for each block of an epoch."""
+BLOCKS_MAX: Final = 50_400
+"""After so many blocks without an epoch there is one, whatever the tempo (`MAX_TEMPO`)."""
 REMOVED: Final = b"mycelium:permit-removed:"
 """Where an operator's removal of a permit is kept, outside the pallets: it holds until it is taken back."""
 
 
 def next_epoch_block(subnet: Subnet) -> int | None:
-    """The block whose end computes the next epoch; None: never."""
-    pending: int = subnet["PendingEpochAt"]
-    if pending:
-        return pending
+    """The block that begins with the next epoch; None: never."""
     tempo: int = subnet["Tempo"]
-    return subnet["LastEpochBlock"] + tempo if tempo else None
+    if not tempo:
+        return None
+    due: int = subnet["LastEpochBlock"] + tempo
+    pending: int = subnet["PendingEpochAt"]
+    return min(due, pending) if pending else due
 
 
-def run_due(context: Context, subnet: Subnet) -> bool:
-    """Compute the epoch if it is due; whether it was."""
+def blocks_left(subnet: Subnet, block: int) -> int:
+    """How many blocks it is until the next epoch by tempo."""
+    left: int = subnet["LastEpochBlock"] + subnet["Tempo"] - block
+    return max(0, left)
+
+
+def is_due(subnet: Subnet, block: int) -> bool:
+    """Whether an epoch must be computed in that block."""
     due = next_epoch_block(subnet)
-    if due is None or context.number < due:
-        subnet["BlocksSinceLastStep"] = subnet["BlocksSinceLastStep"] + 1
+    return due is not None and (block >= due or subnet["BlocksSinceLastStep"] > BLOCKS_MAX)
+
+
+def deferred(subnets: list[Subnet], block: int, most: int) -> set[int]:
+    """The netuids whose epoch is due and must wait: no more than `most` are computed in one block."""
+    return {subnet.netuid for subnet in [one for one in subnets if is_due(one, block)][most:]}
+
+
+def run_due(context: Context, subnet: Subnet, *, wait: bool) -> bool:
+    """Count the block; compute the epoch if it is due, or put it off for a block. Whether it was computed."""
+    subnet["BlocksSinceLastStep"] = subnet["BlocksSinceLastStep"] + 1
+    if not is_due(subnet, context.number):
+        return False
+    if wait:
+        subnet["PendingEpochAt"] = context.number + 1
+        put_off = {"netuid": subnet.netuid, "from_block": context.number, "to_block": context.number + 1}
+        context.deposit(PALLET, "EpochDeferred", put_off)
         return False
     compute(context, subnet)
+    subnet["BlocksSinceLastStep"] = subnet["PendingEpochAt"] = 0
     subnet["LastEpochBlock"] = subnet["LastMechansimStepBlock"] = context.number
     subnet["SubnetEpochIndex"] = subnet["SubnetEpochIndex"] + 1
-    subnet["BlocksSinceLastStep"] = subnet["PendingEpochAt"] = 0
     return True
 
 
+def activity_cutoff(subnet: Subnet) -> int:
+    """For how many blocks a validator counts as active after its last weights."""
+    blocks: int = subnet["ActivityCutoffFactorMilli"] * subnet["Tempo"] // 1000
+    return max(1, blocks)
+
+
 def compute(context: Context, subnet: Subnet) -> None:
-    """Write permits, consensus, incentive, dividends, emission and activity."""
+    """Write permits, consensus, incentive, dividends, emission and activity.
+
+    Permits that the epoch gives count from the next one on, as on the real chain.
+    """
     state, size = context.state, subnet["SubnetworkN"]
-    hotkeys = subnet.hotkeys()
-    stakes = [subnet.weight(hotkey) for hotkey in hotkeys]
-    permits = permitted(state, subnet, hotkeys, stakes)
-    cutoff: int = subnet["ActivityCutoff"]
-    updated = subnet.vector("LastUpdate")
-    subnet["ValidatorPermit"] = permits
-    subnet["Active"] = [context.number - block < max(1, cutoff) for block in updated]
-    rows = {
-        uid: dict(state.get(PALLET, "Weights", subnet.netuid, uid)) for uid in range(size) if permits[uid]
+    stakes = counted_stakes(state, subnet)
+    permits = held_permits(subnet)
+    cutoff = activity_cutoff(subnet)
+    mechanisms = subnet.mechanisms()
+    parts, active = [], [False] * size
+    for index in mechanisms:
+        updated = subnet.vector("LastUpdate", index=index)
+        awake = [block + cutoff >= context.number for block in updated]
+        active = [one or other for one, other in zip(active, awake, strict=True)]
+        voting = {uid: stakes[uid] for uid in range(size) if permits[uid] and awake[uid] and stakes[uid]}
+        rows = {uid: _row(state, subnet, index, uid, updated[uid]) for uid in voting}
+        part = yuma.terms(size, voting, rows, subnet["Kappa"] / yuma.U16_MAX)
+        state.put(PALLET, "Incentive", index, value=yuma.u16(part.incentive))
+        parts.append(part)
+    # Mechanisms share the emission evenly.
+    count = len(parts)
+    mean = {
+        name: [sum(column) / count for column in zip(*(getattr(part, name) for part in parts), strict=True)]
+        for name in ("consensus", "trust", "incentive", "dividends")
     }
-    voting = {uid: stakes[uid] for uid, row in rows.items() if row and stakes[uid]}
-    consensus = [_median(uid, rows, voting) for uid in range(size)]
-    clipped = {uid: {t: min(w, consensus[t]) for t, w in rows[uid].items() if t < size} for uid in voting}
-    ranks = [sum(voting[v] * clipped[v].get(uid, 0) for v in voting) for uid in range(size)]
-    total = sum(ranks)
-    earned = [
-        sum(clipped[v].get(uid, 0) * ranks[uid] for uid in range(size)) * voting[v] if v in voting else 0
-        for v in range(size)
-    ]
-    incentive, dividends = _shares(ranks), _shares(earned)
-    subnet["Consensus"], subnet["Incentive"], subnet["Dividends"] = consensus, incentive, dividends
-    trust = [
-        sum(clipped[v].values()) * U16_MAX // max(1, sum(rows[v].values())) if v in voting else 0
-        for v in range(size)
-    ]
-    subnet["ValidatorTrust"] = trust
-    amount = EMISSION_RAO * max(1, subnet["BlocksSinceLastStep"])
-    subnet["Emission"] = [
-        amount * (incentive[uid] + dividends[uid]) // (2 * U16_MAX) if total else 0 for uid in range(size)
-    ]
+    subnet["Consensus"], subnet["ValidatorTrust"] = yuma.u16(mean["consensus"]), yuma.u16(mean["trust"])
+    subnet["Dividends"], subnet["Active"] = yuma.u16(mean["dividends"]), active
+    total = sum(stakes)
+    subnet["StakeWeight"] = yuma.u16([stake / total if total else 0.0 for stake in stakes])
+    subnet["ValidatorPermit"] = permitted(subnet, stakes)
+    subnet["Emission"] = _emission(subnet, mean, stakes)
 
 
-def permitted(state: State, subnet: Subnet, hotkeys: list[str], stakes: list[int]) -> list[bool]:
-    """The top `MaxAllowedValidators` by stake, of those with any and at least `StakeThreshold`; the owner always."""
-    threshold = state.get(PALLET, "StakeThreshold")
-    able = [uid for uid, stake in enumerate(stakes) if stake and stake >= threshold]
-    able.sort(key=lambda uid: (-stakes[uid], uid))
-    chosen = set(able[: subnet["MaxAllowedValidators"]])
-    owner = subnet["SubnetOwnerHotkey"]
+def _row(state: State, subnet: Subnet, index: int, uid: int, updated: int) -> list[tuple[int, int]]:
+    """A validator's weights that count: not for itself, unless it is the owner, and not for who came after them."""
+    owner = subnet.owner_uid()
     return [
-        (uid in chosen or hotkey == owner) and state.view.get(removed_key(subnet.netuid, hotkey)) is None
-        for uid, hotkey in enumerate(hotkeys)
+        (target, weight)
+        for target, weight in state.get(PALLET, "Weights", index, uid)
+        if (target != uid or uid == owner)
+        and updated > state.get(PALLET, "BlockAtRegistration", subnet.netuid, target)
     ]
+
+
+def _emission(subnet: Subnet, mean: dict[str, list[float]], stakes: list[int]) -> list[int]:
+    """Half to incentive, half to dividends; by stake while nobody has set weights."""
+    amount = EMISSION_RAO * max(1, subnet["BlocksSinceLastStep"])
+    if any(mean["incentive"]) or any(mean["dividends"]):
+        earned = [(one + other) / 2 for one, other in zip(mean["incentive"], mean["dividends"], strict=True)]
+    else:
+        total = sum(stakes)
+        earned = [stake / total if total else 0.0 for stake in stakes]
+    return [int(amount * share) for share in earned]
+
+
+def counted_stakes(state: State, subnet: Subnet) -> list[int]:
+    """Each uid's stake weight in rao; zero below `StakeThreshold`, but for the owner."""
+    threshold, owner = state.get(PALLET, "StakeThreshold"), subnet.owner_uid()
+    weights = [subnet.weight(hotkey) for hotkey in subnet.hotkeys()]
+    return [weight if weight >= threshold or uid == owner else 0 for uid, weight in enumerate(weights)]
+
+
+def held_permits(subnet: Subnet) -> list[bool]:
+    """Who holds a permit now; the owner always, unless an operator took it."""
+    permits: list[bool] = subnet.vector("ValidatorPermit")
+    owner = subnet.owner_uid()
+    if owner is not None and not is_removed(subnet, owner):
+        permits[owner] = True
+    return permits
+
+
+def permitted(subnet: Subnet, stakes: list[int]) -> list[bool]:
+    """Who holds a permit from now on: the top `MaxAllowedValidators` by counted stake, and the owner."""
+    able = [uid for uid, stake in enumerate(stakes) if stake]
+    # Of equal stakes the later uid goes first, as the real chain sorts.
+    able.sort(key=lambda uid: (stakes[uid], uid), reverse=True)
+    chosen: set[int | None] = {*able[: subnet["MaxAllowedValidators"]], subnet.owner_uid()}
+    return [uid in chosen and not is_removed(subnet, uid) for uid in range(len(stakes))]
+
+
+def is_removed(subnet: Subnet, uid: int) -> bool:
+    """Whether an operator took the permit of the hotkey that has the uid."""
+    return subnet.state.view.get(removed_key(subnet.netuid, subnet.hotkey(uid))) is not None
 
 
 def removed_key(netuid: int, hotkey: str) -> bytes:
     """Where it is noted that an operator took a hotkey's permit."""
     return REMOVED + netuid.to_bytes(2, "big") + hotkey.encode()
-
-
-def _median(uid: int, rows: dict[int, dict[int, int]], voting: dict[int, int]) -> int:
-    """The largest weight that validators with at least half of the stake gave the uid."""
-    half, above = sum(voting.values()) / 2, 0.0
-    for given, stake in sorted(((rows[v].get(uid, 0), stake) for v, stake in voting.items()), reverse=True):
-        above += stake
-        if above >= half:
-            return given
-    return 0
-
-
-def _shares(values: list[int]) -> list[int]:
-    """Shares of the largest, as u16."""
-    largest = max(values, default=0)
-    return [value * U16_MAX // largest for value in values] if largest else [0] * len(values)

@@ -75,6 +75,17 @@ def parse(raw: bytes) -> Extrinsic:
         raise InvalidTransaction("Undecodable") from None
 
 
+def size_of(data: bytes) -> int:
+    """How many of the bytes are the extrinsic that they begin with. ValueError when they are too few."""
+    try:
+        length, at = _compact(data, 0)
+    except IndexError:
+        raise ValueError("no extrinsic") from None
+    if length > len(data) - at:
+        raise ValueError("an extrinsic that is cut short")
+    return at + length
+
+
 def _parse(raw: bytes) -> Extrinsic:
     length, at = _compact(raw, 0)
     if length != len(raw) - at or raw[at] != SIGNED or raw[at + 1] != 0:

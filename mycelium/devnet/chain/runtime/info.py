@@ -1,17 +1,16 @@
 """What the runtime APIs say of neurons, subnets and stake (pallet-subtensor `rpc_info`): plain values by field name.
 
 A field that is not given here is zero in the answer (`shapes`): the chain keeps it no longer, or this chain has no use
-for it. Trust, rank and pruning scores are empty, as on the public chain since spec 424.
+for it. Lists of trust, rank and pruning scores are empty, as on the public chain since spec 424.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from mycelium.devnet.chain.runtime.epoch import next_epoch_block
-from mycelium.devnet.chain.runtime.neurons import PALLET
-from mycelium.devnet.chain.runtime.state import State, Subnet, as_bytes
-from mycelium.devnet.chain.runtime.weights import index_of
+from mycelium.devnet.chain.runtime import staking
+from mycelium.devnet.chain.runtime.epoch import activity_cutoff, next_epoch_block
+from mycelium.devnet.chain.runtime.state import PALLET, State, Subnet, as_bytes, index_of
 
 _NO_AXON: Final = {
     "block": 0, "version": 0, "ip": 0, "port": 0, "ip_type": 0, "protocol": 0, "placeholder1": 0, "placeholder2": 0,
@@ -32,7 +31,6 @@ _HYPERPARAMETERS: Final = {
     "weights_rate_limit": "WeightsSetRateLimit",
     "adjustment_interval": "AdjustmentInterval",
     "adjustment_alpha": "AdjustmentAlpha",
-    "activity_cutoff": "ActivityCutoff",
     "registration_allowed": "NetworkRegistrationAllowed",
     "target_regs_per_interval": "TargetRegistrationsPerInterval",
     "min_burn": "MinBurn",
@@ -56,7 +54,8 @@ def hyperparameters(subnet: Subnet) -> dict[str, Any]:
     """All of them, and the two that are kept together."""
     found = {name: subnet[item] for name, item in _HYPERPARAMETERS.items()}
     found["alpha_low"], found["alpha_high"] = subnet["AlphaValues"]
-    return found | {"subnet_is_active": True, "transfers_enabled": True}
+    found["subnet_is_active"] = subnet["FirstEmissionBlockNumber"] is not None
+    return found | {"activity_cutoff": activity_cutoff(subnet), "transfers_enabled": True}
 
 
 def subnet_info(subnet: Subnet) -> dict[str, Any]:
@@ -71,8 +70,8 @@ def subnet_info(subnet: Subnet) -> dict[str, Any]:
 
 def dynamic(subnet: Subnet, block: int) -> dict[str, Any]:
     """What a subnet is, apart from its neurons."""
-    emission = sum(subnet.vector("Emission"))
-    name = list(f"subnet {subnet.netuid}".encode())
+    last_step: int = subnet["LastMechansimStepBlock"]
+    name = list(f"subnet {subnet.netuid}".encode() if subnet.netuid else b"root")
     symbol = list(as_bytes(subnet["TokenSymbol"]))
     return {
         "netuid": subnet.netuid,
@@ -85,10 +84,8 @@ def dynamic(subnet: Subnet, block: int) -> dict[str, Any]:
         "owner_coldkey": subnet["SubnetOwner"],
         "block": block,
         "tempo": subnet["Tempo"],
-        "last_step": subnet["LastMechansimStepBlock"],
-        "blocks_since_last_step": subnet["BlocksSinceLastStep"],
-        "subnet_emission": emission,
-        "emission": emission,
+        "last_step": last_step,
+        "blocks_since_last_step": block - last_step,
         "alpha_in": subnet["SubnetAlphaIn"],
         "alpha_out": subnet["SubnetAlphaOut"],
         "tao_in": subnet["SubnetTAO"],
@@ -104,7 +101,7 @@ def metagraph(state: State, subnet: Subnet, mecid: int = 0) -> dict[str, Any]:
     alpha = [subnet.stake(hotkey) for hotkey in hotkeys]
     weight = [subnet.weight(hotkey) for hotkey in hotkeys]
     axons = dict(state.map(PALLET, "Axons", subnet.netuid))
-    updated = list(state.get(PALLET, "LastUpdate", index_of(subnet.netuid, mecid)))
+    index = index_of(subnet.netuid, mecid)
     return (
         hyperparameters(subnet)
         | dynamic(subnet, block)
@@ -116,10 +113,10 @@ def metagraph(state: State, subnet: Subnet, mecid: int = 0) -> dict[str, Any]:
             "axons": [axons.get(hotkey, _NO_AXON) for hotkey in hotkeys],
             "active": subnet.vector("Active"),
             "validator_permit": subnet.vector("ValidatorPermit"),
-            "last_update": (updated + [0] * size)[:size],
+            "last_update": subnet.vector("LastUpdate", index=index),
             "emission": subnet.vector("Emission"),
             "dividends": subnet.vector("Dividends"),
-            "incentives": subnet.vector("Incentive"),
+            "incentives": subnet.vector("Incentive", index=index),
             "consensus": subnet.vector("Consensus"),
             "block_at_registration": [
                 state.get(PALLET, "BlockAtRegistration", subnet.netuid, uid) for uid in range(size)
@@ -141,19 +138,17 @@ def selective(
         whole["validators"] = [uid for uid, permit in enumerate(whole["validator_permit"]) if permit]
     if "commitments" in wanted:
         whole["commitments"] = [
-            (who, list(_committed(held)))
-            for who, held in state.map("Commitments", "CommitmentOf", subnet.netuid)
+            (who, list(_commitment(state, subnet.netuid, who)))
+            for who, _ in state.map("Commitments", "CommitmentOf", subnet.netuid)
         ]
     empty: dict[str, Any] = {"trust": [], "rank": [], "pruning_score": []}
     found = {name: whole.get(name, empty.get(name)) for name in fields if name in wanted}
     return {**found, "netuid": subnet.netuid}
 
 
-def _committed(held: dict[str, Any]) -> bytes:
-    """The bytes of a commitment's first field."""
-    fields = held["info"]["fields"]
-    value = next(iter(fields[0].values())) if fields and isinstance(fields[0], dict) else b""
-    return as_bytes(value) if isinstance(value, str | bytes | list | tuple) else b""
+def _commitment(state: State, netuid: int, who: str) -> bytes:
+    """What is kept of a commitment, encoded (`Registration`): that is what the real chain gives."""
+    return state.view.get(state.layout.key("Commitments", "CommitmentOf", (netuid, who))) or b""
 
 
 def neuron(
@@ -169,10 +164,12 @@ def neuron(
         "netuid": subnet.netuid,
         "axon_info": state.get(PALLET, "Axons", subnet.netuid, hotkey) or _NO_AXON,
         "prometheus_info": state.get(PALLET, "Prometheus", subnet.netuid, hotkey) or _NO_PROMETHEUS,
-        "stake": [(coldkey, subnet.weight(hotkey))],
+        "stake": [(coldkey, subnet.stake(hotkey))],
+        "pruning_score": 65_535,
     } | {name: values[uid] for name, values in vectors.items()}
     if whole:
-        found["weights"] = state.get(PALLET, "Weights", subnet.netuid, uid)
+        weights = state.get(PALLET, "Weights", subnet.netuid, uid)
+        found["weights"] = [(target, weight) for target, weight in weights if weight]
     return found
 
 
@@ -209,7 +206,7 @@ def stake(state: State, hotkey: str, coldkey: str, netuid: int) -> dict[str, Any
         "hotkey": hotkey,
         "coldkey": coldkey,
         "netuid": netuid,
-        "stake": state.get(PALLET, "Alpha", hotkey, coldkey, netuid)["bits"] >> 64,
+        "stake": staking.staked(state, hotkey, coldkey, netuid),
         "is_registered": Subnet(state, netuid).uid(hotkey) is not None,
     }
 

@@ -5,6 +5,7 @@ Owns the order of things in a block and which checks come before which. The rule
 
 from __future__ import annotations
 
+import dataclasses
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -15,44 +16,47 @@ from mycelium.devnet.chain.runtime import (
     apis,
     balances,
     commitments,
+    commits,
+    drand,
     epoch,
     extrinsic,
     genesis,
+    guards,
+    hyperparameters,
     neurons,
+    serving,
     staking,
+    utility,
     weights,
 )
-from mycelium.devnet.chain.runtime.calls import CALLS, Context, DispatchError, arguments
+from mycelium.devnet.chain.runtime.calls import Context, DispatchError, arguments, encoded_error, pays
 from mycelium.devnet.chain.runtime.extrinsic import Extrinsic
-from mycelium.devnet.chain.runtime.neurons import PALLET
 from mycelium.devnet.chain.runtime.shapes import Shapes
-from mycelium.devnet.chain.runtime.state import Layout, State, Subnet
+from mycelium.devnet.chain.runtime.state import PALLET, Layout, State, Subnet, as_bytes
 from mycelium.devnet.chain.runtime.timelock import Beacon, round_at
 from mycelium.devnet.chain.spec import BLOCK_MS, ChainSpec
 from mycelium.devnet.chain.storage import Overlay, View
 from mycelium.devnet.chain.validity import FOREVER, ChainContext, InvalidTransaction, Validity
 from mycelium.identity import account as accounts
 
-PALLETS: Final = (balances, commitments, neurons, staking, weights)
+PALLETS: Final = (
+    balances,
+    commitments,
+    commits,
+    drand,
+    guards,
+    hyperparameters,
+    neurons,
+    serving,
+    staking,
+    utility,
+    weights,
+)
 """Imported for what they register."""
-SPEC_NAME: Final = "node-subtensor"
 HASHES_KEPT: Final = 2_400
 """Hashes of so many blocks are remembered (`System.BlockHashCount`): the longest era that can be checked."""
-CUSTOM: Final = {
-    "NotEnoughStakeToSetWeights": 1,
-    "AmountTooLow": 1,
-    "NotEnoughBalanceToStake": 2,
-    "SubnetNotExists": 3,
-    "HotKeyAccountNotExists": 4,
-    "NotEnoughStakeToWithdraw": 5,
-    "HotKeyNotRegisteredInNetwork": 10,
-    "InvalidIpAddress": 11,
-    "ServingRateLimitExceeded": 12,
-    "InvalidPort": 13,
-    "InvalidRevealRound": 15,
-}
-"""What Subtensor's transaction extension already refuses at submission, and the number it gives."""
-BAD_REQUEST: Final = 255
+COMMIT_BYTES_MAX: Final = 5_000
+"""A longer sealed commit does not decode (`MAX_CRV3_COMMIT_SIZE_BYTES`)."""
 
 
 class Runtime:
@@ -72,8 +76,8 @@ class Runtime:
     def version(self) -> dict[str, Any]:
         """What `state_getRuntimeVersion` answers. An API's id is blake2b-64 of its name."""
         return {
-            "specName": SPEC_NAME,
-            "implName": SPEC_NAME,
+            "specName": genesis.SPEC_NAME,
+            "implName": genesis.SPEC_NAME,
             "authoringVersion": 1,
             "specVersion": self.spec.spec_version,
             "implVersion": 1,
@@ -85,6 +89,16 @@ class Runtime:
             "systemVersion": 1,
             "stateVersion": 1,
         }
+
+    @property
+    def code(self) -> bytes:
+        """What is kept as the runtime's code; there is no wasm to run.
+
+        It differs where the metadata does, and the genesis hash with it: clients keep metadata on disk by genesis
+        hash and spec version, and would read one chain by the metadata of another.
+        """
+        digest = blake2b(self._metadata.v15, digest_size=16).hexdigest()
+        return f"{genesis.SPEC_NAME} {self.spec.spec_version} {digest}".encode()
 
     def metadata(self, version: int) -> bytes | None:
         """Raw metadata; None for a version that this runtime does not give."""
@@ -100,16 +114,21 @@ class Runtime:
         """Raw storage of block 0."""
         self.begin(chain)
         overlay = Overlay(_Nothing())
-        genesis.write(self.state(overlay), chain)
+        genesis.write(self.state(overlay), chain, self.code)
         return {key: value for key, value in overlay.changes.items() if value is not None}
 
     def begin(self, chain: ChainSpec) -> None:
         """Take over what a chain's spec says of blocks and beacon; for a runtime that comes by an upgrade too."""
         self.block_ms = chain.block_ms
+        # Clients count time in blocks by what the metadata says of their distance; `codec` does not differ by it.
+        self._metadata = build(dataclasses.replace(self.spec, slot_ms=chain.block_ms))
         self._beacon = Beacon(chain.seed)
 
     def initialise(self, view: Overlay, number: int, parent_hash: bytes, timestamp_ms: int) -> list[bytes]:
-        """Begin a block; the inherent extrinsics, which are carried out already."""
+        """Begin a block; the inherent extrinsics, which are carried out already.
+
+        Epochs and reveals come first, as on the real chain: what a block's extrinsics do counts for the next epoch.
+        """
         state = self.state(view)
         state.delete("System", "Events")
         state.put("System", "EventCount", value=0)
@@ -119,61 +138,86 @@ class Runtime:
         if number > HASHES_KEPT:
             state.delete("System", "BlockHash", number - 1 - HASHES_KEPT)
         state.put("Timestamp", "Now", value=timestamp_ms)
-        for netuid, added in state.map(PALLET, "NetworksAdded"):
-            if added and Subnet(state, netuid)["RegistrationsThisBlock"]:
-                Subnet(state, netuid)["RegistrationsThisBlock"] = 0
+        self._upgrade(state)
+        self._step(self._context(state, None, "Initialization"))
         context = self._context(state, None, {"ApplyExtrinsic": 0})
-        self._succeeded(context, pays=False)
+        context.deposit("System", "ExtrinsicSuccess", {"dispatch_info": _info(False)})
         call = self.codec.compose_call("Timestamp", "set", {"now": timestamp_ms})
         return [extrinsic.inherent(bytes(call))]
 
+    def _upgrade(self, state: State) -> None:
+        """In the first block of a new runtime: note it. Its storage is the old one's, nothing is migrated."""
+        last = state.get("System", "LastRuntimeUpgrade")
+        if last is None or last["spec_version"] != self.spec.spec_version:
+            genesis.note_runtime(state, self.spec.spec_version, self.code)
+
+    def _step(self, context: Context) -> None:
+        """What happens in each block without anybody asking for it (`block_step`)."""
+        state, number = context.state, context.number
+        round_now = round_at(context.timestamp_ms)
+        state.put("Drand", "LastStoredRound", value=round_now)
+        netuids = sorted(netuid for netuid, added in state.map(PALLET, "NetworksAdded") if added and netuid)
+        subnets = [Subnet(state, netuid) for netuid in netuids]
+        put_off = epoch.deferred(subnets, number, state.get(PALLET, "MaxEpochsPerBlock"))
+        for subnet in subnets:
+            if subnet["RegistrationsThisBlock"]:
+                subnet["RegistrationsThisBlock"] = 0
+            neurons.decay_burn(subnet, number)
+            if subnet.netuid not in put_off:
+                commits.reveal_due(context, subnet, self._beacon, round_now)
+            epoch.run_due(context, subnet, wait=subnet.netuid in put_off)
+
     def apply(self, view: Overlay, raw: bytes, index: int) -> None:
         """Carry out an extrinsic that `validate` let pass: fee and nonce are taken even if the call fails."""
-        parsed = extrinsic.parse(raw)
-        decoded = extrinsic.decode_call(self.codec, parsed.call)
+        parsed, decoded = self._decoded(raw)
         state = self.state(view)
         signer = accounts.format(parsed.account)
         context = self._context(state, signer, {"ApplyExtrinsic": index})
-        pays = _pays(decoded)
-        fee = balances.fee_rao(len(raw), pays=pays) + parsed.tip
+        paying = pays(decoded)
+        fee = balances.fee_rao(len(raw), pays=paying) + parsed.tip
         balances.next_nonce(state, signer)
         if fee:
-            balances.change(state, signer, -fee)
+            balances.take_fee(context, signer, fee)
+        failed = self._tried(context, decoded)
+        if fee:
             paid = {"who": signer, "actual_fee": fee, "tip": parsed.tip}
             context.deposit("TransactionPayment", "TransactionFeePaid", paid)
+        result: dict[str, Any] = {"dispatch_info": _info(paying)}
+        if failed is None:
+            context.deposit("System", "ExtrinsicSuccess", result)
+        else:
+            context.deposit("System", "ExtrinsicFailed", {"dispatch_error": failed, **result})
+
+    def finalise(self, view: Overlay) -> None:
+        """End a block: the phase in which events happened is over."""
+        self.state(view).delete("System", "ExecutionPhase")
+
+    def _tried(self, context: Context, decoded: dict[str, Any]) -> Any:
+        """Carry out a call; the error that it ended with, encoded, None when it succeeded."""
         try:
             context.dispatch(decoded["call_module"], decoded["call_function"], arguments(decoded))
         except DispatchError as error:
-            failed = {"dispatch_error": balances.encoded_error(state, error), "dispatch_info": _info(pays)}
-            context.deposit("System", "ExtrinsicFailed", failed)
-            return
-        self._succeeded(context, pays=pays)
+            return encoded_error(context.state, error)
+        return None
 
-    def finalise(self, view: Overlay) -> None:
-        """End a block: epochs that are due, commits whose round is out."""
-        state = self.state(view)
-        context = self._context(state, None, "Finalization")
-        round_now = round_at(context.timestamp_ms)
-        state.put("Drand", "LastStoredRound", value=round_now)
-        for netuid, added in list(state.map(PALLET, "NetworksAdded")):
-            if added and netuid:
-                subnet = Subnet(state, netuid)
-                weights.reveal_due(context, subnet, self._beacon, round_now)
-                epoch.run_due(context, subnet)
+    def _decoded(self, raw: bytes) -> tuple[Extrinsic, dict[str, Any]]:
+        """An extrinsic taken apart, and its call. InvalidTransaction "Undecodable"."""
+        parsed = extrinsic.parse(raw)
+        decoded = extrinsic.decode_call(self.codec, parsed.call)
+        commit = arguments(decoded).get("commit")
+        if commit is not None and len(as_bytes(commit)) > COMMIT_BYTES_MAX:
+            raise InvalidTransaction("Undecodable")
+        return parsed, decoded
 
     def _context(self, state: State, signer: str | None, phase: Any) -> Context:
         number, now = state.get("System", "Number"), state.get("Timestamp", "Now")
         return Context(state, signer, number, now, phase, self.block_ms)
 
-    def _succeeded(self, context: Context, *, pays: bool) -> None:
-        context.deposit("System", "ExtrinsicSuccess", {"dispatch_info": _info(pays)})
-
     # --- before a block ---------------------------------------------------------------------------------
 
     def validate(self, view: View, raw: bytes, chain: ChainContext) -> Validity:
         """Whether an extrinsic may go into the next block. Raises InvalidTransaction, as the real chain."""
-        parsed = extrinsic.parse(raw)
-        decoded = extrinsic.decode_call(self.codec, parsed.call)
+        parsed, decoded = self._decoded(raw)
         state = self.state(view)
         era_block = self._era_block(parsed, chain)
         payload = parsed.payload(
@@ -182,17 +226,17 @@ class Runtime:
         if parsed.metadata_hash or not parsed.signed_by_account(payload):
             raise InvalidTransaction("BadProof")
         signer = accounts.format(parsed.account)
-        pays = _pays(decoded)
+        paying = pays(decoded)
         # Subtensor lets who was never given anything make calls that cost nothing: hotkeys hold no balance.
-        if pays and not balances.exists(state, signer):
+        if paying and not balances.exists(state, signer):
             raise InvalidTransaction("Payment")
         nonce: int = state.get("System", "Account", signer)["nonce"]
         if parsed.nonce < nonce:
             raise InvalidTransaction("Stale")
-        fee = balances.fee_rao(len(raw), pays=pays) + parsed.tip
-        if balances.free_rao(state, signer) < fee:
+        fee = balances.fee_rao(len(raw), pays=paying) + parsed.tip
+        if fee and not balances.can_pay(state, signer, fee):
             raise InvalidTransaction("Payment")
-        self._extension(state, signer, decoded)
+        self._extension(state, signer, decoded, chain.number)
         return Validity(
             hash=blake2b(raw, digest_size=32).digest(),
             account=parsed.account,
@@ -212,28 +256,24 @@ class Runtime:
             raise InvalidTransaction("AncientBirthBlock")
         return found
 
-    def _extension(self, state: State, signer: str, decoded: dict[str, Any]) -> None:
+    def _extension(self, state: State, signer: str, decoded: dict[str, Any], number: int) -> None:
         """What Subtensor's extension looks at before a block (`SubtensorTransactionExtension::validate`)."""
-        if decoded["call_module"] != PALLET:
-            return
         context = self._context(State(self.layout, Overlay(state.view)), signer, "Initialization")
-        given = arguments(decoded)
+        context.number = number
         try:
-            _check_before(context, decoded["call_function"], given)
+            guards.check(context, decoded["call_module"], decoded["call_function"], arguments(decoded))
         except DispatchError as error:
-            raise InvalidTransaction("Custom", CUSTOM.get(error.name, BAD_REQUEST)) from None
+            number = guards.CUSTOM.get(error.name, guards.BAD_REQUEST)
+            raise InvalidTransaction("Custom", number) from None
 
     def dispatch_result(self, view: Overlay, raw: bytes) -> bytes:
         """What carrying out the extrinsic would give, SCALE: `DispatchResult`, for `system_dryRun`."""
-        parsed = extrinsic.parse(raw)
-        decoded = extrinsic.decode_call(self.codec, parsed.call)
-        state = self.state(view)
-        context = self._context(state, accounts.format(parsed.account), "Finalization")
-        try:
-            context.dispatch(decoded["call_module"], decoded["call_function"], arguments(decoded))
-        except DispatchError as error:
-            return b"\1" + bytes(self.codec.encode("DispatchError", balances.encoded_error(state, error)))
-        return b"\0"
+        parsed, decoded = self._decoded(raw)
+        account = accounts.format(parsed.account)
+        failed = self._tried(self._context(self.state(view), account, "Finalization"), decoded)
+        if failed is None:
+            return b"\0"
+        return b"\1" + bytes(self.codec.encode(self.shapes.named("sp_runtime", "DispatchError"), failed))
 
     # --- runtime APIs -----------------------------------------------------------------------------------
 
@@ -244,9 +284,17 @@ class Runtime:
     # --- by hand ----------------------------------------------------------------------------------------
 
     def deregister(self, view: Overlay, netuid: int, uid: int) -> None:
-        """Take a neuron off its uid. KeyError when there is none."""
-        self._subnet(view, netuid, uid)
-        neurons.remove(self._subnet(view, netuid, uid), uid)
+        """Take a neuron off its uid. KeyError when there is none.
+
+        A uid is never empty: like on the real chain another hotkey takes it, here one that nobody has.
+        """
+        subnet, number = self._subnet(view, netuid, uid), self.state(view).get("System", "Number")
+        place = f"deregistered {netuid} {uid} {number}".encode()
+        neurons.replace(subnet, uid, accounts.format(blake2b(place, digest_size=32).digest()), number)
+
+    def give_pulse(self, view: Overlay, round_number: int, signature: bytes) -> None:
+        """Bring the real beacon's signature of a round: commits sealed to it open when their epoch comes."""
+        drand.keep_pulse(self.state(view), round_number, signature)
 
     def remove_permit(self, view: Overlay, netuid: int, uid: int) -> None:
         """Take a validator's permit, until it is given back: epochs do not return it."""
@@ -265,27 +313,6 @@ class Runtime:
         if not subnet.exists or uid >= subnet["SubnetworkN"]:
             raise KeyError(f"netuid {netuid} has no uid {uid}")
         return subnet
-
-
-def _check_before(context: Context, function: str, given: dict[str, Any]) -> None:
-    if function.endswith(("_weights", "_weights_batch")) and "netuid" in given:
-        subnet = context.subnet(given["netuid"])
-        weights.check_stake(context.state, subnet, context.account())
-        reveal_round = given.get("reveal_round")
-        if reveal_round is not None and reveal_round < context.state.get("Drand", "LastStoredRound"):
-            context.refuse("InvalidRevealRound")
-    elif function in ("serve_axon", "serve_axon_tls"):
-        shown = {name: value for name, value in given.items() if name not in ("netuid", "certificate")}
-        neurons.check_axon(context, given["netuid"], **shown)
-    elif function in ("add_stake", "add_stake_limit"):
-        staking.check_add(context, given["hotkey"], given["netuid"], given["amount_staked"])
-    elif function in ("remove_stake", "remove_stake_limit"):
-        staking.check_remove(context, given["hotkey"], given["netuid"], given["amount_unstaked"])
-
-
-def _pays(decoded: dict[str, Any]) -> bool:
-    found = CALLS.get((decoded["call_module"], decoded["call_function"]))
-    return found is None or found.pays
 
 
 def _info(pays: bool) -> dict[str, Any]:

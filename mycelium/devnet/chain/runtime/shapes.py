@@ -20,6 +20,13 @@ class Shapes:
         self._types = {entry["id"]: entry["type"] for entry in json.loads(registry_json)["types"]}
         self._zeros: dict[int, Any] = {}
 
+    def named(self, *path: str) -> str:
+        """The type at a path, as in ("sp_runtime", "DispatchError"). KeyError where there is none."""
+        for number, kind in self._types.items():
+            if kind.get("path") == list(path):
+                return f"scale_info::{number}"
+        raise KeyError("::".join(path))
+
     def fields(self, name: str) -> dict[str, int]:
         """The named fields of a struct and their types' numbers."""
         return self._fields(_number(name))

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import bittensor_core
 
 from mycelium.devnet.chain.storage import Overlay, View
+
+PALLET: Final = "SubtensorModule"
+"""Bittensor's own pallet."""
+MECHANISM_STEP: Final = 4_096
+"""What a mechanism has of its own is kept under netuid + 4096 * mechanism (`GLOBAL_MAX_SUBNET_COUNT`)."""
 
 
 class Layout:
@@ -100,10 +105,15 @@ class Subnet:
         self.netuid = netuid
 
     def __getitem__(self, item: str) -> Any:
-        return self.state.get("SubtensorModule", item, self.netuid)
+        return self.state.get(PALLET, item, self.netuid)
 
     def __setitem__(self, item: str, value: Any) -> None:
-        self.state.put("SubtensorModule", item, self.netuid, value=value)
+        self.state.put(PALLET, item, self.netuid, value=value)
+
+    def default(self, item: str) -> Any:
+        """What the item is where nothing was ever set."""
+        kind, default = self.state.layout.entry(PALLET, item)
+        return None if default is None else self.state.layout.codec.decode(kind, default)
 
     @property
     def exists(self) -> bool:
@@ -111,40 +121,54 @@ class Subnet:
 
     def uid(self, hotkey: str) -> int | None:
         """The uid of a registered hotkey."""
-        uid: int | None = self.state.get("SubtensorModule", "Uids", self.netuid, hotkey)
+        uid: int | None = self.state.get(PALLET, "Uids", self.netuid, hotkey)
         return uid
 
     def hotkey(self, uid: int) -> str:
-        hotkey: str = self.state.get("SubtensorModule", "Keys", self.netuid, uid)
+        hotkey: str = self.state.get(PALLET, "Keys", self.netuid, uid)
         return hotkey
 
     def hotkeys(self) -> list[str]:
         """All hotkeys, by uid."""
         return [self.hotkey(uid) for uid in range(self["SubnetworkN"])]
 
-    def vector(self, item: str) -> list[Any]:
-        """A vector with a place for each uid, as long as there are neurons."""
-        found = list(self[item])
+    def owner_uid(self) -> int | None:
+        """The uid of the owner's hotkey, where it is registered."""
+        owner = self["SubnetOwnerHotkey"]
+        return None if owner is None else self.uid(owner)
+
+    def mechanisms(self) -> list[int]:
+        """Where each mechanism's weights, incentive and last updates are kept."""
+        return [index_of(self.netuid, mecid) for mecid in range(self["MechanismCountCurrent"])]
+
+    def vector(self, item: str, *, index: int | None = None) -> list[Any]:
+        """A vector with a place for each uid, as long as there are neurons. index: of a mechanism."""
+        found = list(self.state.get(PALLET, item, self.netuid if index is None else index))
         size = self["SubnetworkN"]
         zero: Any = False if item in ("ValidatorPermit", "Active") else 0
         return (found + [zero] * size)[:size]
 
-    def set_in(self, item: str, uid: int, value: Any) -> None:
+    def set_in(self, item: str, uid: int, value: Any, *, index: int | None = None) -> None:
         """Change one uid's place in a vector."""
-        found = self.vector(item)
+        found = self.vector(item, index=index)
         found[uid] = value
-        self[item] = found
+        self.state.put(PALLET, item, self.netuid if index is None else index, value=found)
 
     def stake(self, hotkey: str) -> int:
         """Alpha staked to a hotkey on this subnet, in rao."""
-        stake: int = self.state.get("SubtensorModule", "TotalHotkeyAlpha", hotkey, self.netuid)
+        stake: int = self.state.get(PALLET, "TotalHotkeyAlpha", hotkey, self.netuid)
         return stake
 
     def weight(self, hotkey: str) -> int:
         """The stake that counts: alpha, and TAO on the root subnet by `TaoWeight` (a fraction of u64::MAX)."""
-        root: int = self.state.get("SubtensorModule", "TotalHotkeyAlpha", hotkey, 0)
-        tao_weight: int = self.state.get("SubtensorModule", "TaoWeight")
+        root: int = self.state.get(PALLET, "TotalHotkeyAlpha", hotkey, 0)
+        tao_weight: int = self.state.get(PALLET, "TaoWeight")
         return self.stake(hotkey) + root * tao_weight // (2**64 - 1)
+
+
+def index_of(netuid: int, mecid: int) -> int:
+    """Where a mechanism's weights, incentive and last updates are kept."""
+    return min(netuid + MECHANISM_STEP * mecid, 0xFFFF)
 
 
 def as_bytes(value: Any) -> bytes:

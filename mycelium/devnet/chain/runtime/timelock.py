@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from mycelium.devnet.chain.metadata.scale import compact
+
 SCHEME: Final = b"mycelium-dev"
 MARK: Final = b"mycelium-dev-timelock-1"
 INFO: Final = b"mycelium dev timelock"
@@ -34,6 +36,11 @@ def round_at(timestamp_ms: int) -> int:
     """The newest round that is out at that time; 0 before the first."""
     passed_s = timestamp_ms // 1000 - GENESIS_S
     return 0 if passed_s < 0 else 1 + passed_s // PERIOD_S
+
+
+def is_for_beacon(commit: bytes) -> bool:
+    """Whether a commit is sealed to a development chain's beacon."""
+    return commit.startswith(MARK)
 
 
 class Beacon:
@@ -72,7 +79,9 @@ class Beacon:
 
 def open_with_pulse(commit: bytes, signature: bytes) -> bytes | None:
     """What was sealed to the real beacon, given its signature of the round; None when the two do not fit."""
+    # The library wants what its own `encrypt_at_round` gives: the sealed bytes' length before, a round behind them.
+    wrapped = compact(len(commit)) + commit + bytes(8)
     try:
-        return bytes(bittensor_drand.decrypt_with_signature(commit, signature.hex()))
+        return bytes(bittensor_drand.decrypt_with_signature(wrapped, signature.hex()))
     except ValueError:
         return None

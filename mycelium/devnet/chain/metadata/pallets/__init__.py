@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from mycelium.devnet.chain.metadata.pallets import (
     admin_utils,
+    aura,
     balances,
     commitments,
     drand,
     proxy,
+    read_only,
     subtensor_calls,
     subtensor_constants,
     subtensor_errors,
@@ -32,14 +34,18 @@ _SUBTENSOR = (
 DECLARATIONS = (
     system.DECLARATION,
     timestamp.DECLARATION,
+    aura.DECLARATION,
     balances.DECLARATION,
     transaction_payment.DECLARATION,
     _SUBTENSOR,
     utility.DECLARATION,
     sudo.DECLARATION,
+    read_only.MULTISIG,
     proxy.DECLARATION,
     commitments.DECLARATION,
     admin_utils.DECLARATION,
     drand.DECLARATION,
     swap.DECLARATION,
+    read_only.MEV_SHIELD,
+    read_only.ALPHA_ASSETS,
 )

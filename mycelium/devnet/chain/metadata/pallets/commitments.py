@@ -3,7 +3,7 @@
 DECLARATION = """
 pallet Commitments = 18;
 storage {
-    TimelockedIndex: BTreeSet<(u16, AccountId32)> = 0x00;
+    TimelockedIndex: BTreeSet<(NetUid, AccountId32)> = 0x00;
     CommitmentOf?: Identity(NetUid), Twox64Concat(AccountId32) -> Registration;
     LastCommitment?: Identity(NetUid), Twox64Concat(AccountId32) -> u32;
     LastBondsReset?: Identity(NetUid), Twox64Concat(AccountId32) -> u32;

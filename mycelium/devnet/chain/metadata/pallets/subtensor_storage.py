@@ -1,4 +1,8 @@
-"""Pallet SubtensorModule: what subnets, neurons and stake are kept as; as of spec 424. No behaviour."""
+"""Pallet SubtensorModule: what subnets, neurons and stake are kept as; as of spec 424. No behaviour.
+
+Weights, bonds, commits, incentives and last updates are kept per mechanism: their first key is not a netuid but an
+index made of both (`NetUidStorageIndex`), a plain u16 also where netuid is a type of its own. So it is in events.
+"""
 
 DECLARATION = """
 pallet SubtensorModule = 7;
@@ -183,14 +187,14 @@ storage {
     LoadedEmission?: Identity(NetUid) -> Vec<(AccountId32, u64, u64)>;
     Active: Identity(NetUid) -> Vec<bool> = 0x00;
     Consensus: Identity(NetUid) -> Vec<u16> = 0x00;
-    Incentive: Identity(NetUid) -> Vec<u16> = 0x00;
+    Incentive: Identity(u16) -> Vec<u16> = 0x00;
     Dividends: Identity(NetUid) -> Vec<u16> = 0x00;
     Emission: Identity(NetUid) -> Vec<u64> = 0x00;
-    LastUpdate: Identity(NetUid) -> Vec<u64> = 0x00;
+    LastUpdate: Identity(u16) -> Vec<u64> = 0x00;
     ValidatorTrust: Identity(NetUid) -> Vec<u16> = 0x00;
     ValidatorPermit: Identity(NetUid) -> Vec<bool> = 0x00;
-    Weights: Identity(NetUid), Identity(u16) -> Vec<(u16, u16)> = 0x00;
-    Bonds: Identity(NetUid), Identity(u16) -> Vec<(u16, u16)> = 0x00;
+    Weights: Identity(u16), Identity(u16) -> Vec<(u16, u16)> = 0x00;
+    Bonds: Identity(u16), Identity(u16) -> Vec<(u16, u16)> = 0x00;
     BlockAtRegistration: Identity(NetUid), Identity(u16) -> u64 = 0x0000000000000000;
     Axons?: Identity(NetUid), Blake2_128Concat(AccountId32) -> AxonInfo;
     NeuronCertificates?: Identity(NetUid), Blake2_128Concat(AccountId32) -> NeuronCertificate;
@@ -203,16 +207,16 @@ storage {
     LastTxBlockChildKeyTake: Identity(AccountId32) -> u64 = 0x0000000000000000;
     LastTxBlockDelegateTake: Identity(AccountId32) -> u64 = 0x0000000000000000;
     StakeThreshold: u64 = 0x0000000000000000;
-    WeightCommits?: Twox64Concat(NetUid), Twox64Concat(AccountId32) -> Vec<(H256, u64, u64, u64)>;
-    TimelockedWeightCommits: Twox64Concat(NetUid), Twox64Concat(u64) -> Vec<(AccountId32, u64, BoundedVec<u8>,
+    WeightCommits?: Twox64Concat(u16), Twox64Concat(AccountId32) -> Vec<(H256, u64, u64, u64)>;
+    TimelockedWeightCommits: Twox64Concat(u16), Twox64Concat(u64) -> Vec<(AccountId32, u64, BoundedVec<u8>,
         u64)> = 0x00;
-    CRV3WeightCommits: Twox64Concat(NetUid), Twox64Concat(u64) -> Vec<(AccountId32, BoundedVec<u8>, u64)> = 0x00;
-    CRV3WeightCommitsV2: Twox64Concat(NetUid), Twox64Concat(u64) -> Vec<(AccountId32, u64, BoundedVec<u8>, u64)>
+    CRV3WeightCommits: Twox64Concat(u16), Twox64Concat(u64) -> Vec<(AccountId32, BoundedVec<u8>, u64)> = 0x00;
+    CRV3WeightCommitsV2: Twox64Concat(u16), Twox64Concat(u64) -> Vec<(AccountId32, u64, BoundedVec<u8>, u64)>
         = 0x00;
     RevealPeriodEpochs: Twox64Concat(NetUid) -> u64 = 0x0100000000000000;
     LastColdkeyHotkeyStakeBlock?: Twox64Concat(AccountId32), Twox64Concat(AccountId32) -> u64;
     RootClaimableThreshold: Blake2_128Concat(NetUid) -> FixedI128<U32> = 0x0000000020a107000000000000000000;
-    RootClaimable: Blake2_128Concat(AccountId32) -> BTreeMap<u16, FixedI128<U32>> = 0x00;
+    RootClaimable: Blake2_128Concat(AccountId32) -> BTreeMap<NetUid, FixedI128<U32>> = 0x00;
     RootClaimed: Identity(NetUid), Blake2_128Concat(AccountId32), Blake2_128Concat(AccountId32) -> u128 =
         0x00000000000000000000000000000000;
     RootClaimType: Blake2_128Concat(AccountId32) -> RootClaimTypeEnum = 0x00;
