@@ -8,7 +8,7 @@ import sys
 import typer
 
 from mycelium import __version__
-from mycelium.cli import data, node, output
+from mycelium.cli import data, devchain, node, output
 from mycelium.cli import devnet as devnet_commands
 from mycelium.cli.target import Json
 from mycelium.config import PROTOCOL_VERSION
@@ -52,6 +52,7 @@ data.register(app)
 node.register(app, node_app)
 app.add_typer(devnet_app, name="devnet")
 devnet_commands.register(devnet_app)
+devchain.register(devnet_app)
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ class Node:
     database: its tables. account: 32 bytes. url: where it listens. status(): what it says of itself.
     """
 
-    def __init__(self, settings: Settings, source: Source, database: Database) -> None:
+    def __init__(self, settings: Settings, source: Source, database: Database, genesis: bytes) -> None:
         keypair = settings.keypair()
         self.settings = settings
         self.source = source
@@ -61,7 +61,7 @@ class Node:
         self.started_s = time.monotonic()
         self.now_ms = wall_ms
         self._service = Service(database, self.status, settings.clients)
-        local = Local(keypair, Network(settings.netuid, settings.genesis), database.generation, self._role_of)
+        local = Local(keypair, Network(settings.netuid, genesis), database.generation, self._role_of)
         self.hub = Hub(
             local,
             self._message,
@@ -94,23 +94,21 @@ class Node:
         """
         settings = config if isinstance(config, Settings) else Settings.load(config)
         keypair = settings.keypair()
-        source = StaticSource.load(settings.members_file)
+        source, genesis = _membership(settings)
         tables = {
             name: TableSpec(name, table.space, MergeType[table.merge.upper()])
             for name, table in settings.tables.items()
         }
         _check_clients(settings, source)
         check_address(settings.host, settings.port)
-        check_label(settings.data_dir, keypair.account, settings.netuid, settings.genesis)
+        check_label(settings.data_dir, keypair.account, settings.netuid, genesis)
         store = RocksStore(settings.data_dir)
         try:
-            database = Database(
-                store, tables, keypair, settings.netuid, settings.genesis, SourceAuthority(source)
-            )
+            database = Database(store, tables, keypair, settings.netuid, genesis, SourceAuthority(source))
         except BaseException:
             store.close()
             raise
-        node = cls(settings, source, database)
+        node = cls(settings, source, database, genesis)
         try:
             await node._start()
             yield node
@@ -177,6 +175,15 @@ class Node:
         elif message.type in _CALLS:
             self.calls.receive(link, message)
         # A program's pings and pongs need no answer but the link's own.
+
+
+def _membership(settings: Settings) -> tuple[Source, bytes]:
+    if settings.members_file is None or settings.genesis is None:
+        raise ConfigError(
+            f"{settings.path}: this version takes members from a file",
+            'add [membership] with file = "members.toml", and network.genesis',
+        )
+    return StaticSource.load(settings.members_file), settings.genesis
 
 
 def _check_clients(settings: Settings, source: Source) -> None:

@@ -71,7 +71,7 @@ def from_official(kind, made):
         item = getattr(made, _attribute(column.name))
         nested = column.type.strip("[]")
         if column.type == "[ubyte]":
-            item = bytes(item or [])
+            item = b"" if item is None else bytes(item)  # an array where numpy is installed
         elif column.type == "string":
             item = (item or b"").decode()
         elif column.type == "[string]":

@@ -11,10 +11,10 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import bittensor_core
-import sr25519
 
 from mycelium.devnet.chain.metadata.scale import compact
 from mycelium.devnet.chain.validity import InvalidTransaction
+from mycelium.identity.keys import verify_preimage
 
 SIGNED: Final = 0x84
 UNSIGNED: Final = 0x04
@@ -51,10 +51,7 @@ class Extrinsic:
         """Whether the signature is the account's. Only sr25519, which Bittensor's keys are."""
         if self.scheme != 1:
             return False
-        try:
-            return bool(sr25519.verify(self.signature, payload, self.account))
-        except ValueError:
-            return False
+        return verify_preimage(self.account, payload, self.signature)
 
     def birth(self, current: int) -> int:
         """The block that the era is counted from, seen from block `current` (sp_runtime `Era::birth`)."""
