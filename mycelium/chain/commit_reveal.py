@@ -58,8 +58,9 @@ def sealed_commit(
             hotkey=hotkey,
         )
         if key is not None:
-            # A development chain's time need not be this machine's; it takes no round that it has already passed.
-            reveal_round = max(reveal_round, state.last_round)
+            # A development chain's time need not be this machine's. It takes no round that it has already passed, and
+            # by the block that holds the commit it may have passed one more than when it was asked.
+            reveal_round = max(reveal_round, state.last_round + 1)
             commit = timelock.seal(timelock.payload(uids, values, version_key, hotkey), reveal_round, key)
         elif state.commit_version < HOTKEY_VERSION:
             commit = _at_round(timelock.payload(uids, values, version_key, None), reveal_round)
