@@ -38,20 +38,26 @@ _U64: Final = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One account of the subnet, as an epoch knows it."""
+    """One account of the subnet, as an epoch knows it. uid: its place on chain, None for who holds none."""
 
     account: bytes
     role: str
     stake_rao: int = 0
     urls: tuple[str, ...] = ()
+    uid: int | None = None
+    permit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The membership of one range of blocks; immutable."""
+    """The membership of one range of blocks; immutable.
+
+    policy: BLAKE3 digest of the access policy in force, 32 bytes; None for the default one.
+    """
 
     number: int
     members: Mapping[bytes, Member]
+    policy: bytes | None = None
 
     def role(self, account: bytes) -> str | None:
         """The account's role, None for a stranger."""
@@ -67,8 +73,26 @@ class Epoch:
         return self.role(account) in _READERS
 
 
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How well a source knows the present. `problems`: what is wrong, in words, each with its remedy.
+
+    head_age_s: time since the newest finalised block known, None without a chain. writes_allowed: whether that is
+    recent enough to anchor new batches to it.
+    """
+
+    epoch: int
+    block: int
+    head_age_s: float | None = None
+    writes_allowed: bool = True
+    problems: tuple[str, ...] = ()
+
+
 class Source(Protocol):
     """Where epochs come from. Implementations are cheap to ask: the answers are cached, nothing blocks."""
+
+    on_epoch: list[Callable[[Epoch], None]]
+    """Called on the loop when another epoch is the present one."""
 
     @property
     def tempo(self) -> int:
@@ -89,6 +113,18 @@ class Source(Protocol):
 
     def block_time_ms(self, block: int) -> int | None:
         """The timestamp of a block; None when the block is unknown as yet."""
+        ...
+
+    def status(self, now_ms: int) -> SourceStatus:
+        """What an operator should know of it."""
+        ...
+
+    async def start(self) -> None:
+        """Begin to follow; returns when the present epoch is known. ConfigError, ChainError, MetagraphError."""
+        ...
+
+    async def close(self) -> None:
+        """Stop; idempotent."""
         ...
 
 
@@ -117,6 +153,7 @@ class StaticSource:
         self.genesis_time_ms = genesis_time_ms
         self.block_ms = block_ms
         self._tempo = tempo
+        self.on_epoch: list[Callable[[Epoch], None]] = []
         self._clock_ms = clock_ms
         self._last = Epoch(0, self.members)
 
@@ -175,6 +212,17 @@ class StaticSource:
     def block_time_ms(self, block: int) -> int:
         """The time of a block, of the future too."""
         return self.genesis_time_ms + block * self.block_ms
+
+    def status(self, now_ms: int) -> SourceStatus:
+        """A file is always as recent as it can be."""
+        block = self.block_now(now_ms)
+        return SourceStatus(block // self._tempo, block)
+
+    async def start(self) -> None:
+        """There is nothing to follow."""
+
+    async def close(self) -> None:
+        """There is nothing to stop."""
 
 
 def _member(section: Section) -> Member:
