@@ -251,6 +251,29 @@ CHAIN_THREADS_MAX: Final = 4
 
 # --- epochs -----------------------------------------------------------------------------------------------
 
+EPOCH_ANCHOR_BLOCKS: Final = 25
+"""New batches refer to a block of every so many: 5 minutes. Each is one that late readers look up, 1 ms on a fast line;
+of the hour by which a batch may differ from its block this takes as much."""
+EPOCH_WANTED_MAX: Final = 1_024
+"""Epochs, and blocks' times, that are needed and not known; members can name any, so the oldest give way."""
+EPOCH_TIMES_READ_MAX: Final = 64
+"""Blocks whose time is asked for in one go."""
+EPOCH_RETRY_MS: Final = 1_000
+"""After an epoch could not be read, or was not believed; doubles with each time."""
+EPOCH_RETRY_MAX_MS: Final = 60_000
+EPOCHS_CACHED_MAX: Final = 128
+"""In memory, for batches that come late: 300 bytes a member where their members differ."""
+EPOCH_TIMES_CACHED_MAX: Final = 8_192
+"""Times of blocks in memory, 100 bytes each."""
+EPOCH_TICK_S: Final = 0.5
+EPOCH_START_S: Final = 60
+"""A node that knows no epoch yet waits this long for the chain before it gives up."""
+EPOCH_STALL_S: Final = 90
+"""A final block older than this makes a node ask another endpoint: a node can hang and still answer. Blocks come every
+12 s, and are final after three."""
+EPOCH_CLOCK_MS: Final = 60_000
+"""A final block that is newer than this machine's clock by more than this is called a wrong clock."""
+
 
 # --- access control ---------------------------------------------------------------------------------------
 

@@ -230,6 +230,12 @@ class Rpc:
             wait_s = self._endpoints.failed(url, error, self._clock_s())
         log.info("%s; left alone for %.1f s", error.what, wait_s)
 
+    def leave(self, why: str) -> None:
+        """Use another endpoint from now on, if there is one: this one answers, and not as it should."""
+        socket = self.socket
+        if socket is not None and len(self.endpoints) > 1:
+            self._failed(socket, ChainUnreachable(f"{socket.name}: {why}"))
+
     def close(self) -> None:
         """End the connection; everything that waits raises ChainUnreachable."""
         self._closing.set()
