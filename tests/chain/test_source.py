@@ -1,0 +1,272 @@
+"""Membership from a development chain: epochs as they come, second opinions, outages, stalls, and a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import logging
+import time
+
+import pytest
+from chain.opskit import NETUID, TAO, VALIDATORS, spec
+from devnet.chain.chainkit import MINERS
+
+from mycelium.chain.connection import Connection
+from mycelium.chain.epochs import Rules
+from mycelium.chain.source import ChainSource
+from mycelium.devnet.chain.thread import ThreadedChain
+from mycelium.errors import ChainError, ChainUnreachable, StoreFull, WrongChain
+from mycelium.metagraph.epochfile import EpochFile
+from mycelium.metagraph.membership import OBSERVER, VALIDATOR
+
+BLOCKS = 10
+SECOND = VALIDATORS[1].account
+SOON_S = 20
+
+
+def on_loop(test):
+    """A test that is a coroutine."""
+
+    @functools.wraps(test)
+    def run(**fixtures):
+        asyncio.run(test(**fixtures))
+
+    return run
+
+
+def chain_of(**keywords):
+    keywords = {"blocks": "manual", "finality_lag": 0} | keywords
+    return ThreadedChain(dataclasses.replace(spec(), genesis_time_ms=int(time.time() * 1000)), **keywords)
+
+
+@contextlib.asynccontextmanager
+async def following(*urls, file=None, netuid=NETUID, genesis=None, start=True, timeout_s=5, **keywords):
+    """A source on these endpoints."""
+    connection = Connection(urls, cache_dir=None, genesis=genesis, timeout_s=timeout_s)
+    options = {"change_percent_max": 50, "outage_max_s": 3000} | keywords
+    kept = EpochFile(file, BLOCKS)
+    source = ChainSource(connection, Rules(netuid, BLOCKS, 1000 * TAO), kept, **options)
+    try:
+        if start:
+            await source.start()
+        yield source
+    finally:
+        await source.close()
+
+
+async def until(condition):
+    """Wait for something that the source's own tasks bring about."""
+    async with asyncio.timeout(SOON_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@on_loop
+async def test_epochs_come_with_finalised_blocks():
+    with chain_of() as chain:
+        chain.step(12)
+        async with following(chain.url) as source:
+            epochs = []
+            source.on_epoch.append(epochs.append)
+            assert (source.epoch().number, source.tempo, source.block_now(0)) == (1, BLOCKS, 12)
+            assert source.epoch().role(SECOND) == VALIDATOR
+            chain.faults.remove_permit(NETUID, 1)
+            chain.step(9)
+            await until(lambda: source.epoch().number == 2)
+            assert not source.epoch().may_write(SECOND)
+            assert [epoch.number for epoch in epochs] == [2]
+            assert source.epoch_at(1).may_write(SECOND)
+            head = chain.run(lambda core: core.chain.best)
+            assert source.block_time_ms(head.number) == head.timestamp_ms
+            assert source.status(head.timestamp_ms + 2_000).head_age_s == 2.0
+
+
+@on_loop
+async def test_an_older_epoch_and_block_are_read_when_they_are_needed():
+    with chain_of() as chain:
+        chain.step(55)
+        async with following(chain.url) as source:
+            known = []
+            source.on_known.append(lambda: known.append(1))
+            assert source.epoch_at(2) is None
+            assert source.block_time_ms(23) is None
+            await until(lambda: source.epoch_at(2) is not None and source.block_time_ms(23) is not None)
+            assert source.epoch_at(2).number == 2
+            assert (
+                source.block_time_ms(23)
+                == chain.run(lambda core: core.chain.block(core.chain.hash_of(23))).timestamp_ms
+            )
+            assert known
+            assert source.epoch_at(99) is None
+
+
+@on_loop
+async def test_observers_may_read_and_change_nothing_else():
+    stranger, miner = b"o" * 32, MINERS[0].account
+    with chain_of() as chain:
+        chain.step(12)
+        async with following(chain.url, observers=[stranger, miner, SECOND]) as source:
+            epoch = source.epoch()
+            assert [epoch.role(account) for account in (stranger, miner, SECOND)] == [
+                OBSERVER,
+                OBSERVER,
+                VALIDATOR,
+            ]
+            assert epoch.may_read(stranger)
+            assert not epoch.may_write(stranger)
+            assert source.epoch_at(1) is epoch
+
+
+@on_loop
+async def test_a_large_change_is_confirmed_by_the_other_endpoint():
+    # Two endpoints of one chain: the same server under two names.
+    with chain_of() as chain:
+        chain.step(12)
+        other = chain.url.replace("127.0.0.1", "localhost")
+        async with following(chain.url, other, change_percent_max=10) as source:
+            chain.faults.remove_permit(NETUID, 1)
+            chain.step(10)
+            await until(lambda: source.epoch().number == 2)
+            assert not source.epoch().may_write(SECOND)
+
+
+@on_loop
+async def test_a_large_change_of_the_only_endpoint_is_not_believed(caplog):
+    with chain_of() as chain:
+        chain.step(12)
+        async with following(chain.url, change_percent_max=10) as source:
+            chain.faults.remove_permit(NETUID, 1)
+            chain.step(10)
+            await until(lambda: "no second endpoint" in caplog.text)
+            status = source.status(int(time.time() * 1000))
+            assert (status.epoch, source.epoch().number) == (1, 1)
+            assert "no second endpoint confirms it" in status.problems[0]
+
+
+# --- starting ---------------------------------------------------------------------------------------------
+
+
+@on_loop
+async def test_without_a_chain_and_an_epoch_it_does_not_start():
+    with chain_of() as chain:
+        url = chain.url
+    with pytest.raises(ChainUnreachable, match="does not answer"):
+        async with following(url, timeout_s=0.5):
+            pass
+
+
+@on_loop
+async def test_with_an_epoch_on_disk_it_starts_without_the_chain(tmp_path):
+    with chain_of() as chain:
+        chain.step(12)
+        url = chain.url
+        async with following(url, file=tmp_path / "epochs.sqlite") as source:
+            first = source.epoch()
+    async with following(url, file=tmp_path / "epochs.sqlite", timeout_s=0.5) as source:
+        assert source.epoch() == first
+        now_ms = int(time.time() * 1000)
+        assert source.status(now_ms).writes_allowed
+        late = source.status(now_ms + 4_000_000)
+        assert not late.writes_allowed
+        assert "the chain has not been heard" in late.problems[0]
+
+
+@on_loop
+async def test_a_subnet_that_does_not_exist_is_said_at_once():
+    with chain_of() as chain:
+        chain.step(12)
+        with pytest.raises(ChainError, match="no subnet 77"):
+            async with following(chain.url, netuid=77):
+                pass
+
+
+@on_loop
+async def test_another_chain_is_refused():
+    with chain_of() as chain, pytest.raises(WrongChain, match="is another chain"):
+        async with following(chain.url, genesis=bytes(32)):
+            pass
+
+
+@on_loop
+async def test_a_chain_without_final_blocks_is_waited_for_and_then_said():
+    with chain_of() as chain, pytest.raises(ChainUnreachable, match="no finalised block"):
+        async with following(chain.url, start_s=0.2):
+            pass
+
+
+# --- faults -----------------------------------------------------------------------------------------------
+
+
+@on_loop
+async def test_a_lost_connection_recovers_by_itself():
+    with chain_of() as chain:
+        chain.step(12)
+        async with following(chain.url) as source:
+            for round_ in range(2, 5):
+                chain.faults.drop_connections()
+                chain.step(10)
+                await until(lambda number=round_: source.epoch().number == number)
+
+
+@on_loop
+async def test_an_endpoint_that_stalls_is_left_for_another():
+    with chain_of() as chain, chain_of() as stalled:
+        # Both are made of one spec and seed, and begin in the same ms only by chance: so the second one is given.
+        begun = dataclasses.replace(
+            spec(), genesis_time_ms=chain.run(lambda core: core.chain.best).timestamp_ms
+        )
+        with ThreadedChain(begun, blocks="manual", finality_lag=0) as twin:
+            assert twin.genesis == chain.genesis
+            for one in (chain, twin):
+                one.step(1)
+            chain.step(11)
+            async with following(twin.url, chain.url, stall_s=0.3, start=True) as source:
+                await until(lambda: source._connection.endpoint == chain.url)
+                chain.step(1)
+                await until(lambda: source.epoch().number == 1)
+        del stalled
+
+
+@on_loop
+async def test_garbage_does_not_end_the_following(caplog):
+    with chain_of() as chain:
+        chain.step(12)
+        async with following(chain.url) as source:
+            chain.faults.garbage()
+            chain.step(10)
+            await asyncio.sleep(0)
+            chain.faults.clear()
+            chain.step(10)
+            await until(lambda: source.epoch().number == 3)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@on_loop
+async def test_a_full_disk_keeps_what_was_known_and_recovers(caplog):
+    with chain_of() as chain:
+        chain.step(12)
+        async with following(chain.url) as source:
+            keep, failing = source._file.keep_times, [True]
+
+            def full(times_ms):
+                if failing:
+                    raise StoreFull("no space left")
+                keep(times_ms)
+
+            source._file.keep_times = full
+            chain.step(1)
+            await until(lambda: "no space left" in caplog.text)
+            assert source.epoch().number == 1
+            failing.clear()
+            chain.step(10)
+            await until(lambda: source.epoch().number == 2)
+
+
+@on_loop
+async def test_closing_twice_is_one_close():
+    with chain_of() as chain:
+        chain.step(12)
+        async with following(chain.url) as source:
+            await source.close()
