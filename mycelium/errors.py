@@ -161,6 +161,10 @@ class StoreFull(StoreError):
     """No space left on the device: writes are refused until there is."""
 
 
+class ChainOutage(StoreError):
+    """The chain has not been heard for so long that nothing new can refer to it; reads go on."""
+
+
 class NotDurable(StoreError):
     """Applied and visible here, but the disk refused to make it durable so far; that is tried again for ever."""
 

@@ -18,7 +18,7 @@ from mycelium.chain import neurons, timelock
 from mycelium.chain.balance import format_tao
 from mycelium.errors import ChainError, MetagraphError
 from mycelium.identity import account as accounts
-from mycelium.metagraph.membership import MINER, OWNER, VALIDATOR, Epoch, Member, check_url
+from mycelium.metagraph.membership import MINER, OBSERVER, OWNER, VALIDATOR, Epoch, Member, check_url
 from mycelium.metagraph.reading import Reading
 
 if TYPE_CHECKING:
@@ -136,6 +136,8 @@ def place_of(epoch: Epoch, account: bytes, netuid: int, stake_min_rao: int) -> s
     if epoch.may_write(account):
         return None
     name, member = accounts.format(account), epoch.members.get(account)
+    if member is not None and member.role == OBSERVER:
+        return f"{name} is an observer: it reads, and can write nothing"
     if member is None or member.uid is None:
         return (
             f"{name} is not registered in subnet {netuid} (epoch {epoch.number}): nobody replicates with it; "

@@ -129,6 +129,10 @@ class ChainSource:
         """What an operator should know of it."""
         return self._tracker.status(now_ms)
 
+    def explain(self, account: bytes) -> str | None:
+        """Why the account may not write now, in one line with its remedy; None where it may."""
+        return epochs.place_of(self.epoch(), account, self.rules.netuid, self.rules.stake_min_rao)
+
     async def start(self) -> None:
         """Follow the chain; returns when an epoch is known, the present one if the chain answers soon.
 

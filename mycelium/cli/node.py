@@ -86,11 +86,6 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
     if until_eof:
         threading.Thread(target=_watch_stdin, args=(loop, end), daemon=True).start()
     async with Node.open(config) as node:
-        if node.source.epoch().role(node.account) is None:
-            logging.getLogger(__name__).warning(
-                "%s is no member, so it may not write and is sent nothing: list it in the members file",
-                accounts.format(node.account),
-            )
         ready = {
             "event": "ready",
             "url": node.url,

@@ -20,6 +20,7 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
     database = found.get("database", {})
     facts = {**found, "store": database.get("store", {})}
     parts: list[RenderableType] = [_facts(facts), _spaces(database)]
+    parts += [Text(f"problem: {said}", style="red") for said in found.get("chain", {}).get("problems", ())]
     if found.get("peers"):
         parts.append(_peers(found["peers"]))
     else:
@@ -71,9 +72,11 @@ def _facts(found: Mapping[str, Any]) -> Table:
     table.add_column(style="bold", min_width=12)
     table.add_column(overflow="fold")
     for key, value in found.items():
-        if isinstance(value, Mapping) and key in {"store", "rejects", "sync"}:
+        if isinstance(value, Mapping) and key in {"chain", "store", "rejects", "sync"}:
             inner = ", ".join(
-                f"{_plain(name)} {value_text(name, item)}" for name, item in value.items() if item
+                f"{_plain(name)} {value_text(name, item)}"
+                for name, item in value.items()
+                if item and name != "problems"
             )
             table.add_row(key, inner or "-")
         elif not isinstance(value, Mapping | list):

@@ -72,15 +72,16 @@ def check_label(path: Path, account: bytes, netuid: int, genesis: bytes) -> None
 
     A directory without a marker, or a backup whose marker names nobody, passes; `open_identity` has the last word.
     """
+    _check(str(path), read_label(path), _label(account, netuid, genesis))
+
+
+def read_label(path: Path) -> dict[str, str]:
+    """What a data directory's marker file says: account, netuid and genesis; empty where there is none."""
     try:
         lines = (path / MARKER).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        return
-    _check(
-        str(path),
-        dict(line.split(" ", 1) for line in lines[1:] if " " in line),
-        _label(account, netuid, genesis),
-    )
+        return {}
+    return dict(line.split(" ", 1) for line in lines[1:] if " " in line)
 
 
 def _label(account: bytes, netuid: int, genesis: bytes) -> dict[str, str]:

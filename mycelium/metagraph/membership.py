@@ -119,6 +119,10 @@ class Source(Protocol):
         """What an operator should know of it."""
         ...
 
+    def explain(self, account: bytes) -> str | None:
+        """Why the account may not write now, in one line with its remedy; None where it may."""
+        ...
+
     async def start(self) -> None:
         """Begin to follow; returns when the present epoch is known. ConfigError, ChainError, MetagraphError."""
         ...
@@ -217,6 +221,18 @@ class StaticSource:
         """A file is always as recent as it can be."""
         block = self.block_now(now_ms)
         return SourceStatus(block // self._tempo, block)
+
+    def explain(self, account: bytes) -> str | None:
+        """By the file."""
+        role = self.epoch().role(account)
+        if role in _WRITERS:
+            return None
+        name = accounts.format(account)
+        if role is None:
+            return (
+                f"{name} is no member, so it may not write and is sent nothing: list it in the members file"
+            )
+        return f"{name} is a {role}, which may not write: give it the role of a validator in the members file"
 
     async def start(self) -> None:
         """There is nothing to follow."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mycelium.errors import ChainOutage
 from mycelium.metagraph.membership import Source
 
 
@@ -24,5 +25,9 @@ class SourceAuthority:
         return block // self._source.tempo
 
     def anchor(self, now_ms: int) -> tuple[int, int]:
+        """ChainOutage when the chain has not been heard for too long."""
+        status = self._source.status(now_ms)
+        if not status.writes_allowed:
+            raise ChainOutage("; ".join(status.problems) or "the chain has not been heard yet")
         block = self._source.block_now(now_ms)
         return block // self._source.tempo, block

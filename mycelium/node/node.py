@@ -23,10 +23,12 @@ from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
 from mycelium.errors import ConfigError, MyceliumError, StoreError, Unauthorised
 from mycelium.identity.account import format as format_account
-from mycelium.metagraph.membership import Source, StaticSource
+from mycelium.metagraph.membership import Epoch, Source, StaticSource
+from mycelium.node import joining
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.metrics import Metrics
 from mycelium.node.replicator import Replicator
+from mycelium.node.roster import Roster
 from mycelium.node.service import Service
 from mycelium.node.settings import Settings, listen_url
 from mycelium.node.status import node_status
@@ -74,6 +76,8 @@ class Node:
         self.calls = CallServer(self._service.handlers, self._service.streams)
         self.server = Server(self.hub, settings.host, settings.port)
         self.dialer = Dialer(self.hub, random.Random(os.urandom(16)))  # noqa: S311 - jitter, not a secret
+        self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers)
+        self._may_not_write: str | None = None
         self._ticker: asyncio.Task[None] | None = None
 
     @property
@@ -89,26 +93,38 @@ class Node:
     async def open(cls, config: str | Path | Settings) -> AsyncIterator[Node]:
         """Start a node and stop it at the end of the block.
 
-        Raises ConfigError (a bad setting, a missing key file, a port in use, a foreign or damaged data directory)
-        before anything is written.
+        Raises ConfigError (a bad setting, a missing key file, a port in use, another chain, a foreign or damaged data
+        directory) before anything is written, and ChainError when the chain is needed and cannot be had.
         """
         settings = config if isinstance(config, Settings) else Settings.load(config)
         keypair = settings.keypair()
-        source, genesis = _membership(settings)
         tables = {
             name: TableSpec(name, table.space, MergeType[table.merge.upper()])
             for name, table in settings.tables.items()
         }
-        _check_clients(settings, source)
         check_address(settings.host, settings.port)
-        check_label(settings.data_dir, keypair.account, settings.netuid, genesis)
-        store = RocksStore(settings.data_dir)
+        joined = await joining.find(settings)
         try:
-            database = Database(store, tables, keypair, settings.netuid, genesis, SourceAuthority(source))
+            check_label(settings.data_dir, keypair.account, settings.netuid, joined.genesis)
+            if joined.members is not None:
+                _check_clients(settings, joined.members)
+            store = RocksStore(settings.data_dir)
         except BaseException:
+            joined.close()
+            raise
+        source: Source | None = None
+        try:
+            source = await joined.open_source()
+            database = Database(
+                store, tables, keypair, settings.netuid, joined.genesis, SourceAuthority(source)
+            )
+        except BaseException:
+            if source is not None:
+                await source.close()
+            joined.close()
             store.close()
             raise
-        node = cls(settings, source, database, genesis)
+        node = cls(settings, source, database, joined.genesis)
         try:
             await node._start()
             yield node
@@ -117,9 +133,8 @@ class Node:
 
     async def _start(self) -> None:
         await self.server.start()
-        for account, member in self.source.epoch().members.items():
-            if account != self.account:
-                self.dialer.want(account, member.urls)
+        self.source.on_epoch.append(self._entered)
+        self._entered(self.source.epoch())
         self._ticker = asyncio.create_task(self._tick(), name="tick")
 
     async def close(self) -> None:
@@ -136,6 +151,8 @@ class Node:
             await self.database.close()
         except StoreError as error:
             log.error("closing the store: %s", error)
+        # Last: until the end of the drain batches are checked by its epochs.
+        await self.source.close()
 
     async def _tick(self) -> None:
         while True:
@@ -144,6 +161,16 @@ class Node:
                 self.replicator.tick()
             except Exception:
                 log.exception("the periodic work of the node failed; it goes on")
+
+    # --- epochs -----------------------------------------------------------------------------------------
+
+    def _entered(self, epoch: Epoch) -> None:
+        """Another epoch is the present one: dial its members, end what has no place in it, say what changed for us."""
+        self.roster.follow(epoch)
+        why = self.source.explain(self.account)
+        if why is not None and why.split(" (epoch")[0] != (self._may_not_write or "").split(" (epoch")[0]:
+            log.warning("%s", why)
+        self._may_not_write = why
 
     # --- links ------------------------------------------------------------------------------------------
 
@@ -177,18 +204,11 @@ class Node:
         # A program's pings and pongs need no answer but the link's own.
 
 
-def _membership(settings: Settings) -> tuple[Source, bytes]:
-    if settings.members_file is None or settings.genesis is None:
-        raise ConfigError(
-            f"{settings.path}: this version takes members from a file",
-            'add [membership] with file = "members.toml", and network.genesis',
-        )
-    return StaticSource.load(settings.members_file), settings.genesis
-
-
-def _check_clients(settings: Settings, source: Source) -> None:
+def _check_clients(settings: Settings, members: StaticSource) -> None:
     """A member that were also a client would be served calls and never replicate. ConfigError."""
-    both = sorted(format_account(account) for account in settings.clients if source.epoch().may_read(account))
+    both = sorted(
+        format_account(account) for account in settings.clients if members.epoch().may_read(account)
+    )
     if both:
         raise ConfigError(
             f"{settings.path}: [auth] clients lists {', '.join(both)}, a member of the network",

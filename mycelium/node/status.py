@@ -39,6 +39,7 @@ def node_status(node: Node) -> dict[str, Any]:
         "uptime_s": round(time.monotonic() - node.started_s, 1),
         "role": node.source.epoch().role(node.account),
         "epoch": node.source.epoch().number,
+        "chain": _chain(node, now_ms),
         "netuid": node.settings.netuid,
         "peers": _peers(node),
         "unreachable": {
@@ -62,6 +63,22 @@ def node_status(node: Node) -> dict[str, Any]:
         "sent_bytes": metrics.sent_bytes,
         "resident_bytes": resident_bytes(),
         "cpu_s": round(time.process_time(), 2),
+    }
+
+
+def _chain(node: Node, now_ms: int) -> dict[str, Any]:
+    """`ready`: whether this node writes and is written with; `problems`: what an operator should do something about."""
+    status = node.source.status(now_ms)
+    problems = list(status.problems)
+    why = node.source.explain(node.account)
+    if why is not None:
+        problems.append(why)
+    return {
+        "block": status.block,
+        "head_age_s": None if status.head_age_s is None else round(status.head_age_s, 1),
+        "ready": status.writes_allowed,
+        "members": len(node.source.epoch().members),
+        "problems": problems,
     }
 
 
