@@ -14,16 +14,18 @@ import sys
 import threading
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
 import typer
 
 from mycelium.cli import output
 from mycelium.cli.target import Json
+from mycelium.config import DEVCHAIN_BLOCKS_MAX, DEVCHAIN_STATES_MAX
 from mycelium.errors import ChainRefused, ChainUnreachable, UsageError
 
 if TYPE_CHECKING:
+    from mycelium.devnet.chain.core import Core
     from mycelium.devnet.chain.spec import ChainSpec
 
 PORT: Final = 9944
@@ -37,6 +39,17 @@ class Blocks(StrEnum):
     time = "time"
     instant = "instant"
     manual = "manual"
+
+
+class Options(NamedTuple):
+    """How the chain is run."""
+
+    port: int
+    blocks: str
+    block_ms: int
+    fast_forward: int
+    state: Path | None
+    archive: bool
 
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 is any free port.")]
@@ -70,15 +83,21 @@ def chain(
     fast_forward: Annotated[
         int, typer.Option(min=0, max=1_000_000, help="Make so many blocks before anyone connects.")
     ] = 0,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Keep the chain in this file, and go on where it was. Without it, it ends here."),
+    ] = None,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Keep the states of 16,384 blocks, not of 256.")
+    ] = False,
     json: Json = False,
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
 ) -> None:
     """Run a Subtensor for development, until SIGTERM (exit 0) or Ctrl-C (exit 130).
 
     //Alice is rich and sudo. The subnet's validators are //validator//0 and
-    so on, its miners //miner//0; their coldkeys are //coldkey. State is in
-    memory: it ends with the command. Rounds of drand are the chain's own,
-    signed with a key that is no secret.
+    so on, its miners //miner//0; their coldkeys are //coldkey. Rounds of
+    drand are the chain's own, signed with a key that is no secret.
 
     Prints a line when it is ready, with --json an object with event, url,
     genesis, block, netuid and pid.
@@ -90,12 +109,13 @@ def chain(
         mycelium devnet chain --port 0 --blocks instant --json
 
         mycelium devnet chain --validators 8 --miners 56 --fast-forward 1000
+
+        mycelium devnet chain --state chain.sqlite --archive
     """
     with output.guard(json=json):
         beginning = _beginning(spec, netuid, validators, miners, seed)
-        code = output.run(
-            _serve(beginning, port, blocks, block_ms, fast_forward, json=json, until_eof=until_eof)
-        )
+        options = Options(port, str(blocks), block_ms, fast_forward, state, archive)
+        code = output.run(_serve(beginning, options, json=json, until_eof=until_eof))
         if code:
             raise typer.Exit(code)
 
@@ -154,18 +174,9 @@ def _beginning(spec: Path | None, netuid: int, validators: int, miners: int, see
     return development(netuid=netuid, validators=validators, miners=miners, seed=seed)
 
 
-async def _serve(
-    spec: ChainSpec,
-    port: int,
-    blocks: str,
-    block_ms: int,
-    fast_forward: int,
-    *,
-    json: bool,
-    until_eof: bool,
-) -> int:
+async def _serve(spec: ChainSpec, options: Options, *, json: bool, until_eof: bool) -> int:
     from mycelium.devnet.chain.core import Core
-    from mycelium.devnet.chain.server import ChainServer, wall_ms
+    from mycelium.devnet.chain.server import wall_ms
 
     loop = asyncio.get_running_loop()
     asked: asyncio.Future[int] = loop.create_future()
@@ -178,10 +189,28 @@ async def _serve(
     loop.add_signal_handler(signal.SIGINT, end, output.INTERRUPTED)
     if until_eof:
         threading.Thread(target=_watch_stdin, args=(loop, end), daemon=True).start()
-    core = Core(spec, clock=wall_ms, blocks=str(blocks), block_ms=block_ms)
-    if fast_forward:
-        core.step(fast_forward)
-    async with ChainServer(core, port=port) as server:
+    core = Core(
+        spec,
+        clock=wall_ms,
+        blocks=options.blocks,
+        block_ms=options.block_ms,
+        states_max=DEVCHAIN_BLOCKS_MAX if options.archive else DEVCHAIN_STATES_MAX,
+    )
+    with contextlib.ExitStack() as stack:
+        if options.state is not None:
+            from mycelium.devnet.chain.statefile import StateFile
+
+            stack.enter_context(contextlib.closing(StateFile(options.state, core)))
+        if options.fast_forward:
+            core.step(options.fast_forward)
+        return await _served(core, options, asked, json=json)
+
+
+async def _served(core: Core, options: Options, asked: asyncio.Future[int], *, json: bool) -> int:
+    from mycelium.devnet.chain.server import ChainServer
+
+    spec = core.spec
+    async with ChainServer(core, port=options.port) as server:
         genesis = f"0x{core.chain.genesis.hex()}"
         started = {
             "event": "started",

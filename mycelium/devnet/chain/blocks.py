@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, Protocol
 
 from mycelium.config import DEVCHAIN_BLOCK_EXTRINSICS_MAX, DEVCHAIN_BLOCKS_MAX, DEVCHAIN_STATES_MAX
-from mycelium.devnet.chain.storage import Overlay, Storage, View
+from mycelium.devnet.chain.storage import Overlay, Storage, Undo, View
 from mycelium.devnet.chain.validity import ChainContext, InvalidTransaction, Validity
 
 log = logging.getLogger(__name__)
@@ -119,12 +119,20 @@ class _Made:
 class Chain:
     """One chain from its genesis on: the best block, the finalised one, and the states of the last ones.
 
-    genesis: raw storage of block 0. seed: goes into block 0, so that chains of different seeds differ.
+    genesis: raw storage of block 0. seed: goes into block 0, so that chains of different seeds differ. states_max:
+    blocks whose state can be read.
     """
 
     def __init__(
-        self, genesis: Mapping[bytes, bytes], runtime: RuntimeLike, *, seed: int, timestamp_ms: int
+        self,
+        genesis: Mapping[bytes, bytes],
+        runtime: RuntimeLike,
+        *,
+        seed: int,
+        timestamp_ms: int,
+        states_max: int = DEVCHAIN_STATES_MAX,
     ) -> None:
+        self._states_max = states_max
         self.storage = Storage(genesis)
         self._root = 0
         for key, value in genesis.items():
@@ -200,6 +208,28 @@ class Chain:
     def context(self) -> ChainContext:
         """What the runtime must know to judge an extrinsic for the next block."""
         return ChainContext(self.genesis, self.best.number + 1, self.hash_of)
+
+    def kept(self) -> tuple[list[bytes], list[Block], list[Undo]]:
+        """Hashes of all blocks; the newest blocks, and what the last of them overwrote, oldest first."""
+        return list(self._hashes), list(self._blocks.values()), self.storage.undo()
+
+    def take_over(
+        self,
+        state: Mapping[bytes, bytes],
+        undo: Sequence[Undo],
+        hashes: Sequence[bytes],
+        blocks: Sequence[Block],
+        runtimes: Sequence[tuple[int, RuntimeLike]],
+    ) -> None:
+        """Be where another chain of the same genesis was: what `kept` said of it, and its best block's state."""
+        assert hashes[0] == self.genesis, "the kept blocks are of this chain"
+        self.storage = Storage(state, undo)
+        self._hashes = list(hashes)
+        self._blocks = OrderedDict((block.hash, block) for block in blocks)
+        self.best = self.finalised = blocks[-1]
+        self._root = int.from_bytes(self.best.header.state_root, "big")
+        self._runtimes += runtimes
+        self._views.clear()
 
     # --- growing --------------------------------------------------------------------------------------------
 
@@ -291,7 +321,7 @@ class Chain:
         logs: tuple[bytes, ...],
         timestamp_ms: int,
     ) -> Block:
-        undo = self.storage.commit(changes, keep_max=DEVCHAIN_STATES_MAX)
+        undo = self.storage.commit(changes, keep_max=self._states_max)
         for key, before in undo.items():
             if before is not None:
                 self._root -= _leaf(key, before)

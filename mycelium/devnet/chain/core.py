@@ -7,14 +7,14 @@ order, before the method that caused it returns. The server is one observer. The
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mycelium.config import DEVCHAIN_FINALITY_LAG
+from mycelium.config import DEVCHAIN_FINALITY_LAG, DEVCHAIN_STATES_MAX
 from mycelium.devnet.chain.blocks import Authored, Block, Chain, UnknownBlock, compact, digest
 from mycelium.devnet.chain.pool import INVALID, READY, Pool, PoolRefusal, Status
-from mycelium.devnet.chain.storage import Overlay
+from mycelium.devnet.chain.storage import Overlay, Undo
 from mycelium.devnet.chain.validity import InvalidTransaction
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Core:
         blocks: str = TIME,
         block_ms: int | None = None,
         finality_lag: int | None = None,
+        states_max: int = DEVCHAIN_STATES_MAX,
         make_runtime: Callable[[Any], Runtime] | None = None,
     ) -> None:
         assert blocks in BLOCKS, blocks
@@ -92,6 +93,7 @@ class Core:
         self._clock = clock
         self._shift_ms = 0
         self._make_runtime = make_runtime
+        self._states_max = states_max
         self.spec: ChainSpec
         self.chain: Chain
         self.pool: Pool
@@ -102,8 +104,34 @@ class Core:
         began_ms = self._clock() if spec.genesis_time_ms is None else spec.genesis_time_ms
         self.spec = spec
         self.runtime_spec = spec.runtime
-        self.chain = Chain(runtime.genesis(spec), runtime, seed=spec.seed, timestamp_ms=began_ms)
+        self.chain = Chain(
+            runtime.genesis(spec),
+            runtime,
+            seed=spec.seed,
+            timestamp_ms=began_ms,
+            states_max=self._states_max,
+        )
         self.pool = Pool()
+
+    def take_over(
+        self,
+        state: Mapping[bytes, bytes],
+        undo: Sequence[Undo],
+        hashes: Sequence[bytes],
+        blocks: Sequence[Block],
+        runtimes: Sequence[tuple[int, Any]],
+    ) -> None:
+        """Go on where a chain of this spec was (see `Chain.take_over`). runtimes: since which block, RuntimeSpec."""
+        made = []
+        for since, runtime_spec in runtimes:
+            runtime = self._make_runtime(runtime_spec)
+            runtime.begin(self.spec)
+            made.append((since, runtime))
+            self.runtime_spec = runtime_spec
+        self.chain.take_over(state, undo, hashes, blocks, made)
+        # A chain that was ahead of the clock stays ahead: its time does not stand still until the clock is there.
+        if self.blocks != MANUAL:
+            self._shift_ms += max(0, self.chain.best.timestamp_ms - self.now_ms())
 
     # --- time -----------------------------------------------------------------------------------------------
 
@@ -194,12 +222,17 @@ class Core:
         return self.author()
 
     def upgrade(self, runtime_spec: Any) -> Block | None:
-        """Change the runtime, in a block made for it at once; at the next one while the head is stalled."""
+        """Change the runtime, in a block made for it at once; at the next one while the head is stalled.
+
+        Where blocks come only with extrinsics, the new runtime's first block follows: clients sign by the version
+        of the head's parent, and would sign by the old one for ever.
+        """
         self.runtime_spec = runtime_spec
         runtime = self._make_runtime(runtime_spec)
         runtime.begin(self.spec)
         self.chain.upgrade(runtime)
-        return self.author()
+        upgraded = self.author()
+        return self.author() if upgraded is not None and self.blocks == INSTANT else upgraded
 
     def reorganise(self, count: int, *, blocks: int | None = None, forced: bool = False) -> Block:
         """Take back the newest `count` blocks and make others in their place; the new best block.

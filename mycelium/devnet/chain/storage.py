@@ -6,7 +6,7 @@ blocks can be read and the newest ones taken back (a reorganisation). Knows noth
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Protocol
 
@@ -31,14 +31,26 @@ class View(Protocol):
 class Storage:
     """The state at the head, and the way back to the states of the last blocks."""
 
-    def __init__(self, genesis: Mapping[bytes, bytes] | None = None) -> None:
+    def __init__(self, genesis: Mapping[bytes, bytes] | None = None, undo: Iterable[Undo] = ()) -> None:
         self._head: SortedDict = SortedDict(genesis or {})
-        self._undo: list[Undo] = []
+        self._undo: list[Undo] = list(undo)
 
     @property
     def depth(self) -> int:
         """How many committed blocks can be taken back."""
         return len(self._undo)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """The whole state at the head, in the order of its keys."""
+        yield from self._head.items()
+
+    def undo(self) -> list[Undo]:
+        """What the last blocks overwrote, oldest first."""
+        return list(self._undo)
+
+    def undo_of_last(self) -> Undo | None:
+        """What the newest block overwrote."""
+        return self._undo[-1] if self._undo else None
 
     def get(self, key: bytes) -> bytes | None:
         value: bytes | None = self._head.get(key)

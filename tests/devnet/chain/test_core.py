@@ -199,6 +199,18 @@ def test_an_upgrade_makes_its_block():
     assert core.runtime_of(core.chain.genesis).version["specVersion"] == 1
 
 
+def test_an_instant_chain_makes_the_first_block_of_the_new_runtime_too():
+    """Clients take the version to sign by from the head's parent, and there no block would come by itself."""
+    core = make_core(blocks="instant")
+    core.upgrade(FakeRuntimeSpec(2))
+    head = core.chain.best
+    assert head.number == 2
+    assert core.runtime_of(head.header.parent).version["specVersion"] == 2
+    core.head_stalled = True
+    assert core.upgrade(FakeRuntimeSpec(3)) is None
+    assert core.chain.best is head
+
+
 def test_time_follows_the_clock_or_the_steps():
     clock = Clock()
     core = make_core(clock=clock, blocks="time")

@@ -30,6 +30,7 @@ SPECS = [
     RuntimeSpec(spec_version=430, netuid_newtype=True),
     RuntimeSpec(spec_version=431, grown=True),
     RuntimeSpec(spec_version=432, netuid_newtype=True, grown=True),
+    RuntimeSpec(spec_version=437, netuid_newtype=True, recent_items=True),
 ]
 OUTER = ("RuntimeCall", "RuntimeEvent", "RuntimeError")
 READ_ONLY = {"Multisig", "MevShield", "AlphaAssets"}
@@ -236,6 +237,22 @@ def test_what_is_declared_of_a_pallet_or_an_api_is_all_of_it(ours, real):
         ("Core", "execute_block"),
         ("Core", "initialize_block"),
     }
+
+
+def test_recent_items_are_there_only_when_asked_for(ours):
+    recent = metakit.read(build(RuntimeSpec(recent_items=True)).v15)
+    known = ours["pallets"]["SubtensorModule"]["storage"]["items"]
+    made = recent["pallets"]["SubtensorModule"]["storage"]["items"]
+    assert set(made) - set(known) == {"SubnetEpochConsensus", "CollateralLockShare"}
+    assert set(known) < set(made)
+    mode = made["SubnetEpochConsensus"]
+    assert (mode["hashers"], mode["default"], mode["modifier"]) == (("Identity",), b"\0", "Default")
+    variants = recent["types"][mode["value"]].body
+    assert [(name, index) for name, index, _ in variants] == [("Yuma", 0), ("Null", 1)]
+    share = made["CollateralLockShare"]
+    assert (share["hashers"], share["default"]) == (("Identity",), bytes(2))
+    others = {name: pallet_ for name, pallet_ in recent["pallets"].items() if name != "SubtensorModule"}
+    assert list(others) == [name for name in ours["pallets"] if name != "SubtensorModule"]
 
 
 def test_nothing_that_clients_ask_for_is_left_out(ours):

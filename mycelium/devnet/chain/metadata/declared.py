@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from mycelium.devnet.chain.metadata import apis, extrinsic, substrate_types, subtensor_types
 from mycelium.devnet.chain.metadata.notation import Constant, Expression, Item, Method, Named, Reader
-from mycelium.devnet.chain.metadata.pallets import DECLARATIONS
+from mycelium.devnet.chain.metadata.pallets import DECLARATIONS, recent
 from mycelium.devnet.chain.metadata.registry import parse_named
 from mycelium.errors import UsageError
 
@@ -26,6 +26,8 @@ class RuntimeSpec:
 
     netuid_newtype: netuid is the newtype `NetUid`, as on the public chain since about spec 429, and not a plain u16.
     grown: metagraph, neuron and hyperparameter structs have one more field at their end, as after an upgrade.
+    recent_items: the storage items are there that clients of a later runtime than spec 424 ask for; see
+    `pallets.recent`.
     slot_ms: how far blocks are apart, as clients that count time in blocks are told; the public chain's by default.
     """
 
@@ -33,6 +35,7 @@ class RuntimeSpec:
     transaction_version: int = 1
     netuid_newtype: bool = False
     grown: bool = False
+    recent_items: bool = False
     slot_ms: int = SLOT_MS
 
 
@@ -71,7 +74,10 @@ class Declared:
 def declared(spec: RuntimeSpec) -> Declared:
     """Read the declarations for `spec`. Raises UsageError for two things of one name or number."""
     types = {}
-    for text in (substrate_types.DECLARATION, subtensor_types.DECLARATION):
+    texts = [substrate_types.DECLARATION, subtensor_types.DECLARATION]
+    if spec.recent_items:
+        texts.append(recent.TYPES)
+    for text in texts:
         for named in _types(Reader(_text(text, spec))):
             if named.alias in types:
                 raise UsageError(f"the type {named.alias} is declared twice")
@@ -84,6 +90,10 @@ def declared(spec: RuntimeSpec) -> Declared:
             grown: tuple[str, Expression] = (GROWN_FIELD, ("generic", "Compact", ("name", "u64")))
             types[alias] = named._replace(fields=((*(named.fields or ()), grown)))
     pallets = [pallet(_text(text, spec)) for text in DECLARATIONS]
+    if spec.recent_items:
+        later = pallet(_text(recent.DECLARATION, spec))
+        known = next(one for one in pallets if one.name == later.name)
+        known.items = [*(known.items or ()), *(later.items or ())]
     for one in pallets:
         check(one)
         for kind, enum in one.enums.items():
