@@ -22,7 +22,7 @@ import typer
 from mycelium.cli import output
 from mycelium.cli.target import Json
 from mycelium.config import DEVCHAIN_BLOCKS_MAX, DEVCHAIN_STATES_MAX
-from mycelium.errors import ChainRefused, ChainUnreachable, UsageError
+from mycelium.errors import UsageError
 
 if TYPE_CHECKING:
     from mycelium.devnet.chain.core import Core
@@ -150,8 +150,10 @@ def fault(
         mycelium devnet fault clear
     """
     with output.guard(json=json):
+        from mycelium.devnet.chain import callfault
+
         method = name.replace("-", "_")
-        result = _call(url, method, _values(method, arguments or []))
+        result = callfault.call(url, method, _values(method, arguments or []))
         if json:
             output.emit({"fault": name, "result": result})
         elif isinstance(result, dict):
@@ -238,38 +240,6 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, end: Any) -> None:
 
 
 # --- faults -------------------------------------------------------------------------------------------------
-
-
-def _call(url: str, name: str, arguments: list[Any]) -> Any:
-    """Call a `dev_*` method; its result. Raises ChainUnreachable, ChainRefused, UsageError."""
-    from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
-    from websockets.sync.client import connect
-
-    from mycelium.devnet.chain.rpc_dev import rpc_name
-    from mycelium.devnet.chain.server import DEV_PATH
-
-    request = {"jsonrpc": "2.0", "id": 1, "method": rpc_name(name), "params": arguments}
-    try:
-        with connect(url.rstrip("/") + DEV_PATH, compression=None, max_size=None) as wire:
-            wire.send(msgspec.json.encode(request).decode())
-            answer = msgspec.json.decode(wire.recv(timeout=ANSWER_S))
-    except InvalidURI:
-        raise UsageError(
-            f"{url!r} is not the address of a chain, as ws://127.0.0.1:{PORT} would be"
-        ) from None
-    except InvalidHandshake:
-        raise ChainUnreachable(f"{url}: something answers, but not a chain") from None
-    except (OSError, TimeoutError, WebSocketException) as error:
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ChainUnreachable(
-            f"{url}: {why.lower()}", "Is it running? Start one with `mycelium devnet chain`."
-        ) from None
-    if "error" in answer:
-        error_ = answer["error"]
-        if error_["code"] == -32601:
-            raise UsageError(f"{url} is a chain, but not one for development: it has no {request['method']}")
-        raise ChainRefused(str(error_.get("data") or error_["message"]), code=error_["code"])
-    return answer["result"]
 
 
 def _values(name: str, texts: list[str]) -> list[Any]:

@@ -11,16 +11,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from mycelium.cli import output
 from mycelium.cli.target import Json
-from mycelium.errors import MyceliumError
+from mycelium.errors import MyceliumError, UsageError
 
 if TYPE_CHECKING:
+    from mycelium.devnet.chainlayout import ChainNetwork
     from mycelium.devnet.demo import Step
+    from mycelium.devnet.layout import NodePlace
     from mycelium.devnet.network import LocalNetwork, Sample
 
 Nodes = Annotated[int, typer.Option(min=1, max=64, help="How many nodes.")]
@@ -34,7 +36,12 @@ Directory = Annotated[
         "--dir", help="Keep the network here, and go on with it next time. Without it, a temporary one."
     ),
 ]
+Static = Annotated[
+    bool, typer.Option("--static", help="No chain: the members are in a file, and never change.")
+]
 REFRESH_S: Final = 0.5
+DEMO_BLOCK_MS: Final = 250
+"""An epoch of 5 s, so that nobody waits long to see one pass."""
 AGREE_S: Final = 30
 
 
@@ -52,23 +59,36 @@ def up(
     rate: Annotated[
         float, typer.Option(min=0, help="Records per second, in all; 0 is as fast as it goes.")
     ] = 2_000,
+    miners: Annotated[int, typer.Option(min=0, max=128, help="How many miners are registered.")] = 2,
+    import_metagraph: Annotated[
+        Path | None,
+        typer.Option(help="Begin with the stakes and permits of a real subnet, recorded as JSON."),
+    ] = None,
+    static: Static = False,
     json: Json = False,
 ) -> None:
-    """Run a local network, write records through its nodes, compare all of them at the end.
+    """Run a development chain and a network of nodes on it, write records through them, compare all at the end.
 
-    Exit 1 when the nodes do not hold the same state. With --json one line
-    when the nodes are ready and one at the end.
+    The chain, wallets in Bittensor's layout, the nodes' settings and an .env
+    for programs are in the network's directory. Exit 1 when the nodes do
+    not hold the same state. With --json one line when the nodes are ready
+    and one at the end.
 
     Examples:
 
         mycelium devnet up --nodes 4 --for 20
+
+        mycelium devnet up --dir /tmp/net --import-metagraph recorded_rpc.json
+
+        mycelium devnet fault remove-permit 1 3 --url ws://127.0.0.1:PORT
 
         mycelium devnet up --nodes 3 --dir /tmp/net --records 0
 
         mycelium scan records --config /tmp/net/node1/node.toml
     """
     with output.guard(json=json), _home(directory) as home:
-        code = output.run(_interruptible(_up(home, nodes, seconds, records, rate, json)))
+        places = _prepared(home, nodes, static=static, miners=miners, metagraph=import_metagraph)
+        code = output.run(_interruptible(_up(home, places, seconds, records, rate, json)))
         if code:
             raise typer.Exit(code)
 
@@ -78,9 +98,10 @@ def demo(
     seconds: For = None,
     directory: Directory = None,
     records: Annotated[int, typer.Option(min=100, help="How many records to write first.")] = 100_000,
+    static: Static = False,
     json: Json = False,
 ) -> None:
-    """Four nodes replicate a load, one is killed and restarted, all end up with byte-identical state.
+    """Four nodes on a development chain replicate a load; one is killed, one loses its permit; all end up the same.
 
     Then it goes on with a light load until Ctrl-C, or ends by itself with --for.
 
@@ -91,9 +112,38 @@ def demo(
         mycelium devnet demo --for 30 --records 20000
     """
     with output.guard(json=json), _home(directory) as home:
-        code = output.run(_interruptible(_demo(home, nodes, seconds, records, json)))
+        places = _prepared(home, nodes, static=static, block_ms=DEMO_BLOCK_MS)
+        code = output.run(_interruptible(_demo(home, places, seconds, records, json)))
         if code:
             raise typer.Exit(code)
+
+
+class _Places(NamedTuple):
+    """A network before it runs. network: None where the members are in a file."""
+
+    nodes: list[NodePlace]
+    network: ChainNetwork | None
+
+
+def _prepared(
+    home: Path,
+    nodes: int,
+    *,
+    static: bool,
+    miners: int = 2,
+    metagraph: Path | None = None,
+    block_ms: int | None = None,
+) -> _Places:
+    from mycelium.devnet import chainlayout, layout
+
+    if static:
+        if metagraph is not None:
+            raise UsageError("--import-metagraph needs a chain: leave out --static")
+        return _Places(layout.prepare(home, nodes), None)
+    network = chainlayout.prepare(
+        home, nodes, miners=miners, metagraph=metagraph, block_ms=block_ms or chainlayout.BLOCK_MS
+    )
+    return _Places(network.nodes, network)
 
 
 @contextmanager
@@ -169,22 +219,23 @@ class _Display:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _up(home: Path, nodes: int, seconds: float | None, records: int, rate: float, json: bool) -> int:
+async def _up(
+    home: Path, places: _Places, seconds: float | None, records: int, rate: float, json: bool
+) -> int:
     from mycelium.devnet.demo import Step, agree
-    from mycelium.devnet.layout import prepare
     from mycelium.devnet.load import Loaded
-    from mycelium.devnet.network import LocalNetwork
 
-    began_s = time.monotonic()
-    places = prepare(home, nodes)
+    began_s, nodes = time.monotonic(), len(places.nodes)
     display = _Display(f"Mycelium local network, {nodes} nodes in {home}", json=json)
-    async with LocalNetwork(places) as network:
-        _announce(network, home, json)
+    async with _local(places) as network:
+        _announce(network, home, places.network, json)
+        if not json:
+            _print_places(display, places)
         if not json and not display.console.is_terminal:
             output.line(display.title)
         display.step(Step(f"{nodes} nodes started", f"{time.monotonic() - began_s:.1f} s", done=True))
         rows_before = [state.rows for state in await network.states()]
-        loads = [Loaded() for _ in places]
+        loads = [Loaded() for _ in places.nodes]
         stop = asyncio.Event()
         async with display.following(network):
             text = f"{records:,} records through {nodes} nodes"
@@ -224,7 +275,13 @@ async def _up(home: Path, nodes: int, seconds: float | None, records: int, rate:
     return 0 if same else output.FAILED
 
 
-def _announce(network: LocalNetwork, home: Path, json: bool) -> None:
+def _local(places: _Places) -> LocalNetwork:
+    from mycelium.devnet.network import LocalNetwork
+
+    return LocalNetwork(places.nodes, None if places.network is None else places.network.chain)
+
+
+def _announce(network: LocalNetwork, home: Path, prepared: ChainNetwork | None, json: bool) -> None:
     if not json:
         return
     nodes: list[dict[str, Any]] = []
@@ -240,7 +297,21 @@ def _announce(network: LocalNetwork, home: Path, json: bool) -> None:
                 "pid": node.ready.pid,
             }
         )
-    output.emit({"event": "started", "directory": str(home), "nodes": nodes})
+    started: dict[str, Any] = {"event": "started", "directory": str(home), "nodes": nodes}
+    if prepared is not None and network.chain is not None and network.chain.ready is not None:
+        ready = network.chain.ready
+        started["chain"] = {"url": ready.url, "genesis": ready.genesis, "pid": ready.pid}
+        started["env"] = str(prepared.env_file)
+        started["miners"] = [{"name": wallet.name, "account": wallet.address} for wallet in prepared.miners]
+    output.emit(started)
+
+
+def _print_places(display: _Display, places: _Places) -> None:
+    if places.network is None:
+        return
+    from mycelium.cli.view import places_table
+
+    display.console.print(places_table(places.network))
 
 
 async def _load(
@@ -279,19 +350,17 @@ def _print_end(display: _Display, states: list[Any], lines: list[Any]) -> None:
     console.print(verdict(states))
 
 
-async def _demo(home: Path, nodes: int, seconds: float | None, records: int, json: bool) -> int:
+async def _demo(home: Path, places: _Places, seconds: float | None, records: int, json: bool) -> int:
     from mycelium.cli.view import numbers
     from mycelium.devnet.demo import Step, demonstrate
-    from mycelium.devnet.layout import prepare
     from mycelium.devnet.load import write_records
-    from mycelium.devnet.network import LocalNetwork
 
-    began_s = time.monotonic()
-    places = prepare(home, nodes)
+    began_s, nodes = time.monotonic(), len(places.nodes)
     display = _Display(f"Mycelium: {nodes} validators replicate a signed store", json=json)
-    async with LocalNetwork(places) as network:
-        _announce(network, home, json)
-        display.step(Step(f"{nodes} nodes started", f"{time.monotonic() - began_s:.1f} s", done=True))
+    async with _local(places) as network:
+        _announce(network, home, places.network, json)
+        what = f"a chain and {nodes} nodes started" if places.network else f"{nodes} nodes started"
+        display.step(Step(what, f"{time.monotonic() - began_s:.1f} s", done=True))
         async with display.following(network):
             outcome = await demonstrate(network, display.step, records=records)
         if json:
@@ -304,6 +373,7 @@ async def _demo(home: Path, nodes: int, seconds: float | None, records: int, jso
                     "latency_p50_ms": round(outcome.latency.percentile(0.5), 2),
                     "latency_p99_ms": round(outcome.latency.percentile(0.99), 2),
                     "caught_up_s": outcome.caught_up_s,
+                    "refused_by": outcome.refused_by,
                     "digests": {state.name: state.digest for state in outcome.states},
                     "agree": outcome.agree,
                 }

@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mycelium.devnet.chainlayout import ChainNetwork
 from mycelium.devnet.demo import Outcome, Step, agree
 from mycelium.devnet.network import NodeState, Sample
 
@@ -48,6 +49,24 @@ def live_table(samples: Sequence[Sample]) -> Table:
             f"{sample.rss_bytes / 2**20:,.0f} MiB",
         )
     return table
+
+
+def places_table(network: ChainNetwork) -> RenderableType:
+    """Where everything listens: the chain, each validator's node, the miners' wallets, and the file for programs."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("wallet", min_width=10)
+    table.add_column("uid", justify="right")
+    table.add_column("hotkey", min_width=48, no_wrap=True)
+    table.add_column("port", justify="right")
+    for uid, (wallet, place) in enumerate(zip(network.validators, network.nodes, strict=True)):
+        table.add_row(wallet.name, str(uid), wallet.address, str(place.port))
+    for uid, wallet in enumerate(network.miners, start=len(network.nodes)):
+        table.add_row(wallet.name, str(uid), wallet.address, "-")
+    where = Table.grid(padding=(0, 2))
+    where.add_row("chain", network.chain.url)
+    where.add_row("nodes", "ws://127.0.0.1:PORT of each, settings in node1/node.toml and so on")
+    where.add_row("for programs", Text(str(network.env_file), overflow="fold"))
+    return Group(table, where, Text(""))
 
 
 def step_line(step: Step, console: Console) -> Text:

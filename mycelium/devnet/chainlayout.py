@@ -14,20 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from mycelium.devnet import layout, wallets
-from mycelium.devnet.chain.spec import ChainSpec, Neuron, Subnet
-from mycelium.devnet.layout import HOST, NETUID, ChainPlace, NodePlace
+from mycelium.devnet.chain import specfile
+from mycelium.devnet.chain.spec import ChainSpec, Neuron, RecordedNeuron, Subnet, recorded_neurons
+from mycelium.devnet.layout import HOST, NETUID, ChainPlace, NetworkState, NodePlace
 from mycelium.devnet.wallets import HOTKEY, Wallet
+from mycelium.identity import account as accounts
 
 TAO: Final = 10**9
 BALANCE_RAO: Final = 10_000 * TAO
 STAKE_RAO: Final = 5_000 * TAO
 EPOCH_BLOCKS: Final = 20
-BLOCK_MS: Final = 250
 TEMPO: Final = 20
-"""Short, as on the chain's own fast-runtime networks: permits are computed again every five seconds."""
+"""Short, as on the chain's own networks for tests: permits are computed again as often as epochs change."""
+BLOCK_MS: Final = 1_000
+"""A network of a day has 86,400 blocks, of which the chain keeps the states of the last four hours."""
+NEURONS_MAX: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +47,23 @@ class ChainNetwork:
         return self.directory / ".env"
 
 
-def prepare(directory: Path, nodes: int, *, miners: int = 2, metagraph: Path | None = None) -> ChainNetwork:
+def prepare(
+    directory: Path, nodes: int, *, miners: int = 2, metagraph: Path | None = None, block_ms: int = BLOCK_MS
+) -> ChainNetwork:
     """Write the files, or take over those that are there. Raises ConfigError, KeyFileError.
 
-    metagraph: a recording of a real subnet, whose stakes and permits the neurons begin with.
+    metagraph: a recording of a real subnet, whose stakes and permits the neurons begin with; its other hotkeys are
+    registered too, and nobody has their keys. miners, metagraph, block_ms: of a new network.
     """
     directory = directory.absolute()
-    network = layout.state(directory, layout.new_state(nodes, chain=True, miners=miners))
+    # Read before anything is written: a file that cannot be read leaves no half of a network.
+    recorded = [] if metagraph is None else recorded_neurons(metagraph)
+    network = layout.state(directory, layout.new_state(nodes, chain=True, miners=miners, block_ms=block_ms))
     root = directory / "wallets"
     validators = [wallets.make(root, f"validator{number}") for number in range(1, nodes + 1)]
     mining = [wallets.make(root, f"miner{number}") for number in range(1, network.miners + 1)]
     chain_port, *ports = network.ports
-    chain = ChainPlace(directory, chain_port, BLOCK_MS)
+    chain = ChainPlace(directory, chain_port, network.block_ms, EPOCH_BLOCKS + 5)
     places = []
     for number, (wallet, port) in enumerate(zip(validators, ports, strict=True), start=1):
         folder = directory / f"node{number}"
@@ -64,39 +71,63 @@ def prepare(directory: Path, nodes: int, *, miners: int = 2, metagraph: Path | N
         places.append(NodePlace(folder.name, folder, wallet.hotkey, port))
     found = ChainNetwork(directory, chain, places, validators, mining)
     if not chain.spec.exists():
-        chain.spec.write_bytes(msgspec.json.encode(_spec(found, network.genesis_time_ms, metagraph)))
+        specfile.write(chain.spec, _spec(found, network, recorded))
     for place, wallet in zip(places, validators, strict=True):
         place.config.write_text(_settings(place, wallet, chain), encoding="utf-8")
     found.env_file.write_text(environment(found), encoding="utf-8")
     return found
 
 
-def _spec(network: ChainNetwork, genesis_time_ms: int, metagraph: Path | None) -> ChainSpec:
+def _spec(network: ChainNetwork, state: NetworkState, recorded: list[RecordedNeuron]) -> ChainSpec:
     """A subnet in which every wallet is registered, validators staked and with a permit."""
-    del metagraph
     owner = network.validators[0]
+    by_stake = sorted(recorded, key=lambda neuron: neuron.stake_rao, reverse=True)
+    with_permit = [neuron for neuron in by_stake if neuron.permit]
+    without = [neuron for neuron in by_stake if not neuron.permit]
+    # Ours take the places of those with the most stake.
+    taken, left = with_permit[: len(network.nodes)], with_permit[len(network.nodes) :]
+    taken_miners, left_miners = without[: len(network.miners)], without[len(network.miners) :]
     neurons = [
         Neuron(
             hotkey=wallet.hotkey.account,
             coldkey=wallet.coldkey.account,
-            stake_rao=STAKE_RAO,
+            stake_rao=taken[index].stake_rao if index < len(taken) else STAKE_RAO,
             axon=(HOST, place.port),
             validator=True,
         )
-        for wallet, place in zip(network.validators, network.nodes, strict=True)
+        for index, (wallet, place) in enumerate(zip(network.validators, network.nodes, strict=True))
     ]
     neurons += [
-        Neuron(hotkey=wallet.hotkey.account, coldkey=wallet.coldkey.account) for wallet in network.miners
+        Neuron(
+            hotkey=wallet.hotkey.account,
+            coldkey=wallet.coldkey.account,
+            stake_rao=taken_miners[index].stake_rao if index < len(taken_miners) else 0,
+        )
+        for index, wallet in enumerate(network.miners)
+    ]
+    others = [
+        Neuron(hotkey, hotkey, neuron.stake_rao, validator=neuron.permit)
+        for neuron in (*left, *left_miners)
+        if (hotkey := accounts.parse(neuron.hotkey))
     ]
     subnet = Subnet(
         netuid=NETUID,
         owner_hotkey=owner.hotkey.account,
         owner_coldkey=owner.coldkey.account,
         tempo=TEMPO,
-        neurons=tuple(neurons),
+        neurons=(*neurons, *others)[:NEURONS_MAX],
+        hyperparameters={"MaxAllowedUids": NEURONS_MAX},
     )
     balances = {wallet.coldkey.account: BALANCE_RAO for wallet in (*network.validators, *network.miners)}
-    return ChainSpec(block_ms=BLOCK_MS, balances=balances, subnets=(subnet,), genesis_time_ms=genesis_time_ms)
+    return ChainSpec(
+        block_ms=state.block_ms,
+        balances=balances,
+        subnets=(subnet,),
+        genesis_time_ms=state.genesis_time_ms,
+        # Another network, another genesis: no node takes one for the other.
+        seed=int(state.genesis, 16) % 2**31,
+        sudo=owner.coldkey.account,
+    )
 
 
 def _settings(place: NodePlace, wallet: Wallet, chain: ChainPlace) -> str:
@@ -134,6 +165,7 @@ def environment(network: ChainNetwork) -> str:
         "BT_WALLET": first,
         "BT_WALLET_HOTKEY": HOTKEY,
         "BT_WALLET_PATH": str(network.directory / "wallets"),
+        "MYCELIUM_CHAIN_URL": network.chain.url,
         "MYCELIUM_CONFIG": str(network.nodes[0].config),
     }
     return "# The development network in this directory.\n" + "".join(

@@ -1,4 +1,5 @@
-"""What `make demo` shows: four nodes, a load, a node killed under it, and that all of them end up the same.
+"""What `make demo` shows: four nodes, a load, a node killed under it, a permit taken away on chain, and that all of
+them end up the same.
 
 Tells a listener what happens, step by step; prints nothing. The network is running when it begins and is left
 running.
@@ -13,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from mycelium.devnet.layout import NETUID
 from mycelium.devnet.load import Latency, Loaded, measure_latency, write_records
 from mycelium.devnet.network import LocalNetwork, NodeState
-from mycelium.errors import MyceliumError
+from mycelium.errors import MyceliumError, Unauthorised
 
 AGREE_S: Final = 60
 VICTIM: Final = 2
@@ -41,6 +43,8 @@ class Outcome:
     replicated_rate: float = 0.0
     latency: Latency = field(default_factory=Latency)
     caught_up_s: float | None = None
+    refused_by: int = 0
+    """Replicas that ended their sessions with the validator whose permit was taken away."""
     states: list[NodeState] = field(default_factory=list)
 
     @property
@@ -72,6 +76,8 @@ async def demonstrate(
         Step(f"a record put at {name} seen at the others", f"p50 {fast:.1f} ms, p99 {slow:.1f} ms", done=True)
     )
     await _kill(network, listener, outcome, records // 4, run)
+    if network.chain is not None:
+        await _permit(network, listener, outcome, run)
     listener(Step("comparing the whole state of all nodes"))
     outcome.states = await network.states()
     result = "byte-identical" if outcome.agree else "THEY DIFFER"
@@ -155,6 +161,71 @@ async def _catch_up(network: LocalNetwork, victim: int) -> tuple[int, float]:
         await asyncio.sleep(0.02)
         have = await network.held(victim)
     return missed, time.perf_counter() - began_s
+
+
+async def _permit(
+    network: LocalNetwork, listener: Callable[[Step], None], outcome: Outcome, run: str
+) -> None:
+    """Take a validator's permit away on chain: from the next epoch on nobody takes its writes; then give it back."""
+    victim = len(network.nodes) - 1
+    name, others = network.nodes[victim].place.name, victim
+    remote = network.remote(victim)
+    account = network.nodes[victim].place.address
+    await remote.database.table("records").put(f"{run}/permit/before", {"by": name})
+    await network.fault("remove_permit", NETUID, victim)
+    listener(Step(f"the permit of {name} (uid {victim}) removed on chain", done=True))
+    listener(Step("waiting for the next epoch"))
+    began_s = time.perf_counter()
+    await _until(network, victim, account, writes=False)
+    waited_s = time.perf_counter() - began_s
+    outcome.refused_by = others
+    text = f"next epoch: all {others} replicas ended their sessions with {name}"
+    listener(Step(text, f"{waited_s:.1f} s", done=True))
+    try:
+        await remote.database.table("records").put(f"{run}/permit/refused", {"by": name})
+    except Unauthorised:
+        listener(Step(f"a write at {name}", "refused: no permit", done=True))
+    else:
+        raise MyceliumError(f"{name} wrote without a permit")
+    for index in range(victim):
+        await (
+            network.remote(index).database.table("records").put(f"{run}/permit/without/{index}", {"n": index})
+        )
+    outcome.written += victim + 1
+    if await network.wait_agreed(AGREE_S, without=victim) is None:
+        raise MyceliumError("the other nodes did not come to hold the same records")
+    states = await network.states()
+    same, left_out = agree(states[:victim]), states[victim].digest != states[0].digest
+    result = "identical" if same and left_out else "NOT SO"
+    listener(Step(f"the other {others} go on, and are not sent to {name}", result, done=True))
+    await network.fault("give_permit", NETUID, victim)
+    listener(Step("the permit is given back, waiting for the next epoch"))
+    began_s = time.perf_counter()
+    await _until(network, victim, account, writes=True)
+    await _agree(network)
+    await remote.database.table("records").put(f"{run}/permit/after", {"by": name})
+    outcome.written += 1
+    waited_s = time.perf_counter() - began_s
+    listener(Step(f"permit given back: {name} caught up and writes again", f"{waited_s:.1f} s", done=True))
+    await _agree(network)
+
+
+async def _until(network: LocalNetwork, victim: int, account: str, *, writes: bool) -> None:
+    """Wait until every node has entered an epoch in which the victim may write, or may not."""
+    began_s = time.perf_counter()
+    while True:
+        found = await asyncio.gather(*(network.status(index) for index in range(len(network.nodes))))
+        own, others = found[victim], [status for at, status in enumerate(found) if at != victim]
+        linked = [
+            status is not None and any(peer["account"] == account for peer in status["peers"])
+            for status in others
+        ]
+        may = own is not None and own["role"] in {"validator", "owner"}
+        if may == writes and (all(linked) if writes else not any(linked)):
+            return
+        if time.perf_counter() - began_s > AGREE_S:
+            raise MyceliumError(f"the nodes did not follow the chain within {AGREE_S} s")
+        await asyncio.sleep(0.1)
 
 
 async def _agree(network: LocalNetwork) -> float:

@@ -53,6 +53,7 @@ class NetworkState(msgspec.Struct, forbid_unknown_fields=True):
     miners: int = 0
     ports: list[int] = []
     """Of the chain and of the nodes: on a chain they stay, as the chain tells them to everybody."""
+    block_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ class ChainPlace:
     directory: Path
     port: int
     block_ms: int
+    begun_blocks: int = 0
+    """Made before anybody connects, the first time."""
 
     @property
     def url(self) -> str:
@@ -114,9 +117,10 @@ class ChainPlace:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The command that runs it."""
-        where = ("--port", str(self.port), "--spec", str(self.spec), "--state", str(self.state))
-        return ("devnet", "chain", *where, "--block-ms", str(self.block_ms))
+        """The command that runs it: on from where it was, or from an epoch that is final already."""
+        where = ("--port", str(self.port), "--spec", str(self.spec), "--state", str(self.state), "--archive")
+        begun = () if self.state.exists() else ("--fast-forward", str(self.begun_blocks))
+        return ("devnet", "chain", *where, "--block-ms", str(self.block_ms), *begun)
 
 
 def prepare(directory: Path, nodes: int) -> list[NodePlace]:
@@ -192,11 +196,11 @@ def state(directory: Path, fresh: NetworkState) -> NetworkState:
     return fresh
 
 
-def new_state(nodes: int, *, chain: bool = False, miners: int = 0) -> NetworkState:
+def new_state(nodes: int, *, chain: bool = False, miners: int = 0, block_ms: int = 0) -> NetworkState:
     """A network that begins now. Its blocks began a minute ago, so that the first writes have one to refer to."""
     genesis_time_ms = time.time_ns() // 1_000_000 - 60_000
     ports = free_ports(nodes + 1) if chain else []
-    return NetworkState("0x" + secrets.token_hex(32), genesis_time_ms, nodes, chain, miners, ports)
+    return NetworkState("0x" + secrets.token_hex(32), genesis_time_ms, nodes, chain, miners, ports, block_ms)
 
 
 def _members(places: list[NodePlace], network: NetworkState) -> str:

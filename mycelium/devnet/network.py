@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
-from mycelium.devnet.layout import NodePlace
-from mycelium.devnet.process import NodeProcess
+from mycelium.devnet.chain import callfault
+from mycelium.devnet.layout import ChainPlace, NodePlace
+from mycelium.devnet.process import ChainProcess, NodeProcess
 from mycelium.errors import LinkError, MyceliumError, ProtocolError
 from mycelium.node.remote import RemoteNode, connect
 
@@ -45,15 +46,21 @@ class Sample:
 
 
 class LocalNetwork:
-    """The nodes of one directory. `remotes[i]` is the connection to node i, None while it does not run."""
+    """The nodes of one directory, and their chain. `remotes[i]`: the connection to node i, None while it does not run.
 
-    def __init__(self, places: Sequence[NodePlace]) -> None:
+    chain: None where the members are in a file.
+    """
+
+    def __init__(self, places: Sequence[NodePlace], chain: ChainPlace | None = None) -> None:
+        self.chain = None if chain is None else ChainProcess(chain)
         self.nodes = [NodeProcess(place) for place in places]
         self.remotes: list[RemoteNode | None] = [None] * len(self.nodes)
         self._before: dict[int, tuple[float, int]] = {}
 
     async def __aenter__(self) -> LocalNetwork:
         try:
+            if self.chain is not None:
+                await self.chain.start()
             async with asyncio.TaskGroup() as starting:
                 for index in range(len(self.nodes)):
                     starting.create_task(self.start(index))
@@ -92,6 +99,12 @@ class LocalNetwork:
         """Indices of the nodes that run."""
         return [index for index, node in enumerate(self.nodes) if node.running and self.remotes[index]]
 
+    async def fault(self, name: str, *arguments: Any) -> Any:
+        """Do something to the chain, as `mycelium devnet fault` does. MyceliumError where there is none."""
+        if self.chain is None:
+            raise MyceliumError("this network has no chain: its members are in a file")
+        return await asyncio.to_thread(callfault.call, self.chain.place.url, name, list(arguments))
+
     async def status(self, index: int) -> dict[str, Any] | None:
         """The node's status; None when it does not answer. Connects again to one that came back by itself."""
         remote = self.remotes[index]
@@ -121,14 +134,17 @@ class LocalNetwork:
         status = await self.status(index)
         return 0 if status is None else int(status["database"]["held_changes"][SPACE])
 
-    async def wait_agreed(self, timeout_s: float) -> float | None:
+    async def wait_agreed(self, timeout_s: float, without: int | None = None) -> float | None:
         """Wait until all nodes hold the same batches; the seconds it took, None if they do not in time.
 
+        without: a node that does not count.
         A node that is gone ends the waiting: nobody here starts it again.
         """
         began_s = time.monotonic()
         while True:
             vectors = await self.vectors()
+            if without is not None:
+                vectors[without] = vectors[(without + 1) % len(vectors)]
             waited_s = time.monotonic() - began_s
             if None not in vectors and len(set(vectors)) == 1:
                 return waited_s
@@ -181,7 +197,12 @@ class LocalNetwork:
 
     async def _end(self) -> None:
         # Shielded: a second Ctrl-C while the nodes drain must not leave one of them behind.
-        await asyncio.shield(asyncio.gather(*(self._end_one(index) for index in range(len(self.nodes)))))
+        await asyncio.shield(self._end_all())
+
+    async def _end_all(self) -> None:
+        await asyncio.gather(*(self._end_one(index) for index in range(len(self.nodes))))
+        if self.chain is not None:
+            await self.chain.stop()
 
     async def _end_one(self, index: int) -> None:
         await self._disconnect(index)
