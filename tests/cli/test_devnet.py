@@ -102,6 +102,7 @@ def test_demo_kills_restarts_and_agrees():
     (shown,) = finish(process, 0)
     assert shown["agree"] is True
     assert shown["records_written"] >= 4000
+    assert shown["refused_by"] == 2
     assert 0 < shown["latency_p50_ms"] <= shown["latency_p99_ms"]
     wait_gone([node["pid"] for node in started["nodes"]], 1)
 
@@ -118,10 +119,69 @@ def test_up_on_a_pipe_says_where_it_is_before_it_ends(tmp_path):
     out, err = clikit.run(
         "devnet", "up", "--nodes", 2, "--for", 0, "--records", 10, "--dir", tmp_path / "net"
     )
-    title, started, *_ = out.splitlines()
-    assert title == f"Mycelium local network, 2 nodes in {tmp_path / 'net'}"
-    assert "2 nodes started" in started
+    lines = out.splitlines()
+    title = lines.index(f"Mycelium local network, 2 nodes in {tmp_path / 'net'}")
+    assert "2 nodes started" in lines[title + 1]
+    table = "\n".join(lines[:title])
+    assert all(name in table for name in ("validator1", "validator2", "miner2", "ws://127.0.0.1:", ".env"))
     assert err == ""
+
+
+def test_a_network_without_a_chain(tmp_path):
+    process, started = start(
+        "up", "--static", "--nodes", 2, "--for", 0, "--records", 10, "--dir", tmp_path / "net"
+    )
+    assert set(started) == {"event", "directory", "nodes"}
+    assert finish(process, 0)[0]["agree"] is True
+    _, message = clikit.invoke("devnet", "up", "--nodes", 2, "--dir", tmp_path / "net", code=2)
+    assert "holds a network without one -- give --static" in message
+    imported = ("--import-metagraph", "x.json", "--dir", tmp_path / "other")
+    _, message = clikit.invoke("devnet", "up", "--static", *imported, code=2)
+    assert "needs a chain" in message
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_permit_that_is_removed_is_seen_in_the_status(tmp_path):
+    process, started = start("up", "--nodes", 3, "--records", 0, "--dir", tmp_path / "net")
+    try:
+        url, config = started["chain"]["url"], started["nodes"][2]["config"]
+        environment = dict(
+            line.split("=", 1) for line in Path(started["env"]).read_text().splitlines() if "=" in line
+        )
+        assert environment["SUBTENSOR_ADDRESS"] == url
+        assert Path(environment["BT_WALLET_PATH"], environment["BT_WALLET"], "hotkeys/default").is_file()
+        assert clikit.invoke_json("node", "status", "--config", config)[0]["chain"]["problems"] == []
+        clikit.run("devnet", "fault", "remove-permit", 1, 2, "--url", url)
+        clikit.run("devnet", "fault", "step", 25, "--url", url)
+        end = time.monotonic() + 20
+        while (status := clikit.invoke_json("node", "status", "--config", config)[0])["role"] != "miner":
+            assert time.monotonic() < end, status
+            time.sleep(0.1)
+        (problem,) = status["chain"]["problems"]
+        assert "has no validator permit" in problem
+        assert problem in " ".join(clikit.invoke("node", "status", "--config", config)[0].split())
+        _, err = clikit.invoke("put", "records", "k", "1", "--config", config, code=1)
+        assert "may not write" in err
+    finally:
+        process.send_signal(signal.SIGTERM)
+        finish(process, 130)
+    wait_gone([started["chain"]["pid"], *(node["pid"] for node in started["nodes"])], 1)
+
+
+RECORDED = Path(__file__).resolve().parents[2].parent / "shared/chain/recorded_rpc.json"
+
+
+@pytest.mark.skipif(not RECORDED.exists(), reason="the recorded chain data is not here")
+def test_stakes_of_a_real_subnet(tmp_path):
+    process, started = start(
+        "up", "--nodes", 2, "--dir", tmp_path / "net", "--records", 10, "--import-metagraph", RECORDED
+    )
+    try:
+        status = clikit.invoke_json("node", "status", "--config", started["nodes"][0]["config"])
+        assert status[0]["chain"]["members"] > 100
+    finally:
+        process.send_signal(signal.SIGTERM)
+        finish(process, 130)
 
 
 def test_a_node_that_cannot_start_is_named(tmp_path):

@@ -1,0 +1,293 @@
+"""Nodes that take their members from a development chain: epochs, outages, wrong chains, and a node that comes late."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+from nodekit import Mesh, agreed, run, set_clock, until
+
+from mycelium.database.database import wall_ms
+from mycelium.devnet import chainlayout
+from mycelium.devnet.chain import specfile
+from mycelium.devnet.chain.thread import ThreadedChain
+from mycelium.devnet.layout import NETUID
+from mycelium.errors import (
+    ChainError,
+    ChainOutage,
+    ChainUnreachable,
+    ConfigError,
+    StoreForeign,
+    Unauthorised,
+    WrongChain,
+)
+from mycelium.identity.keys import Keypair
+from mycelium.metagraph.membership import MINER, OWNER, VALIDATOR
+from mycelium.node import joining
+from mycelium.node.node import Node
+from mycelium.node.settings import Settings
+
+EPOCH = chainlayout.EPOCH_BLOCKS
+
+
+@contextlib.contextmanager
+def chain_of(network, blocks=EPOCH + 5):
+    """The network's chain in this process: blocks are made by hand and final at once, and the first ones are there."""
+    chain = ThreadedChain(
+        specfile.read(network.chain.spec),
+        blocks="manual",
+        finality_lag=0,
+        port=network.chain.port,
+        states_max=10_000,
+    )
+    with chain:
+        if blocks:
+            chain.step(blocks)
+        yield chain
+
+
+def prepared(path, nodes=3, **keywords):
+    return chainlayout.prepare(path / "net", nodes, **keywords)
+
+
+def pass_epoch(chain):
+    """As many blocks as bring the next epoch, and one in it."""
+    number = chain.run(lambda core: core.chain.best.number)
+    chain.step(EPOCH - number % EPOCH + 1)
+
+
+async def entered(nodes, number):
+    await until(lambda: all(node.source.epoch().number == number for node in nodes), f"epoch {number}")
+
+
+def test_roles_and_addresses_come_from_the_chain(tmp_path):
+    network = prepared(tmp_path)
+
+    async def main():
+        async with Mesh(network.nodes) as mesh:
+            await mesh.start()
+            await mesh.connected()
+            epoch = mesh[0].source.epoch()
+            roles = [epoch.role(place.keypair.account) for place in network.nodes]
+            assert roles == [OWNER, VALIDATOR, VALIDATOR]
+            assert epoch.role(network.miners[0].hotkey.account) == MINER
+            for number, node in enumerate(mesh.nodes):
+                await node.database.table("records").put(f"k{number}", number)
+            await agreed(mesh.nodes)
+            status = mesh[1].status()
+            assert status["epoch"] == epoch.number == 1
+            assert status["chain"]["ready"] is True
+            assert status["chain"]["problems"] == []
+
+    with chain_of(network):
+        run(main())
+
+
+def test_who_loses_its_permit_writes_no_more_until_it_has_it_again(tmp_path):
+    network = prepared(tmp_path)
+
+    async def main(chain):
+        async with Mesh(network.nodes) as mesh:
+            await mesh.start()
+            await mesh.connected()
+            late = mesh[2].database.table("records")
+            await late.put("before", 1)
+            await agreed(mesh.nodes)
+            chain.faults.remove_permit(NETUID, 2)
+            # Not yet: roles are those of the epoch's first block.
+            await late.put("still", 1)
+            await agreed(mesh.nodes)
+            pass_epoch(chain)
+            await entered(mesh.nodes, 2)
+            with pytest.raises(Unauthorised, match="may not write"):
+                await late.put("after", 1)
+            await until(lambda: not mesh[2].replicator.members(), "the sessions end")
+            await mesh[0].database.table("records").put("without", 1)
+            await agreed(mesh.nodes[:2])
+            assert await late.get("without") is None
+            assert "has no validator permit" in mesh[2].status()["chain"]["problems"][0]
+            chain.faults.give_permit(NETUID, 2)
+            pass_epoch(chain)
+            await entered(mesh.nodes, 3)
+            await late.put("again", 1)
+            await agreed(mesh.nodes)
+            assert await mesh[0].database.table("records").get("again") == 1
+
+    with chain_of(network) as chain:
+        run(main(chain))
+
+
+def test_a_node_that_was_away_for_epochs_takes_what_was_written_in_them(tmp_path):
+    network = prepared(tmp_path)
+
+    async def main(chain):
+        async with Mesh(network.nodes) as mesh:
+            await mesh.start()
+            await mesh.connected()
+            await mesh.stop(2)
+            for number in range(2, 8):
+                pass_epoch(chain)
+                await entered(mesh.nodes, number)
+                for node in mesh.nodes:
+                    await node.database.table("facts").put(f"epoch {number}", node.url)
+            await mesh.start(2)
+            await agreed(mesh.nodes)
+            assert len(await mesh[2].database.table("facts").get("epoch 4")) == 2
+
+    with chain_of(network) as chain:
+        run(main(chain))
+
+
+def test_an_outage_of_the_chain_stops_writes_in_the_end_and_ends_by_itself(tmp_path):
+    network = prepared(tmp_path, 2)
+
+    async def main():
+        with contextlib.ExitStack() as first:
+            first.enter_context(chain_of(network))
+            async with Mesh(network.nodes) as mesh:
+                await mesh.start()
+                await mesh.connected()
+                first.close()
+                records = mesh[0].database.table("records")
+                await records.put("during", 1)
+                await agreed(mesh.nodes)
+                later = [0]
+                for node in mesh.nodes:
+                    set_clock(node, lambda: wall_ms() + later[0])
+                later[0] = 3_300_000
+                with pytest.raises(ChainOutage, match="the chain has not been heard"):
+                    await records.put("too late", 1)
+                assert await records.get("during") == 1
+                status = mesh[0].status()["chain"]
+                assert status["ready"] is False
+                assert "check the endpoints" in status["problems"][0]
+                # The same blocks again, as it was never gone, and some more; the clock is right again too.
+                later[0] = 0
+                with chain_of(network, 2 * EPOCH + 5):
+                    await entered(mesh.nodes, 2)
+                    await records.put("after", 1)
+                    await agreed(mesh.nodes)
+
+    run(main())
+
+
+def test_a_restart_during_an_outage(tmp_path):
+    network = prepared(tmp_path, 2)
+
+    async def once():
+        async with Node.open(network.nodes[0].config) as node:
+            await node.database.table("records").put(str(time.monotonic_ns()), 1)
+
+    with chain_of(network):
+        run(once())
+    run(once())
+
+
+# --- refused, in one line ---------------------------------------------------------------------------------
+
+
+async def opened(config):
+    async with Node.open(config):
+        pytest.fail("it opened")
+
+
+def test_an_endpoint_that_does_not_answer(tmp_path):
+    network = prepared(tmp_path, 1)
+    with pytest.raises(ChainUnreachable, match=r"(?s)does not answer.*check the endpoints"):
+        run(opened(network.nodes[0].config))
+    assert not network.nodes[0].data_dir.exists()
+
+
+def test_another_chain(tmp_path):
+    mine, other = prepared(tmp_path, 1), chainlayout.prepare(tmp_path / "other", 1)
+    config = mine.nodes[0].config
+
+    async def once():
+        async with Node.open(config):
+            pass
+
+    with chain_of(mine), chain_of(other):
+        run(once())
+        text = config.read_text()
+        config.write_text(text.replace(mine.chain.url, other.chain.url))
+        with pytest.raises(WrongChain, match="is another chain"):
+            run(opened(config))
+        other_genesis = "0x" + "22" * 32
+        config.write_text(text.replace("netuid = 1", f'netuid = 1\ngenesis = "{other_genesis}"'))
+        with pytest.raises(StoreForeign, match="belongs to genesis"):
+            run(opened(config))
+
+
+def test_a_subnet_that_does_not_exist(tmp_path):
+    network = prepared(tmp_path, 1)
+    config = network.nodes[0].config
+    text = config.read_text().replace("netuid = 1", "netuid = 9")
+    with chain_of(network):
+        config.write_text(text)
+        with pytest.raises(ChainError, match="no subnet 9"):
+            run(opened(config))
+        config.write_text(text.replace(f"epoch_blocks = {EPOCH}", ""))
+        with pytest.raises(ChainError, match="no subnet 9"):
+            run(opened(config))
+
+
+def test_the_length_of_an_epoch_is_the_tempo_and_stays(tmp_path):
+    network = prepared(tmp_path, 1)
+    config = network.nodes[0].config
+    text = config.read_text()
+
+    async def tempo():
+        async with Node.open(config) as node:
+            return node.source.tempo
+
+    with chain_of(network):
+        config.write_text(text.replace(f"epoch_blocks = {EPOCH}", ""))
+        assert run(tempo()) == chainlayout.TEMPO
+        assert run(tempo()) == chainlayout.TEMPO
+        config.write_text(text.replace(f"epoch_blocks = {EPOCH}", "epoch_blocks = 21"))
+        with pytest.raises(ConfigError, match="was begun with epochs of 20 blocks, not 21"):
+            run(opened(config))
+
+
+def test_a_hotkey_that_is_not_registered_is_said(tmp_path, caplog):
+    network = prepared(tmp_path, 1)
+    from mycelium.identity import wallet
+
+    stranger = Keypair.generate()
+    wallet.write_file(tmp_path / "stranger.json", stranger)
+    config = network.nodes[0].config
+    lines = [line for line in config.read_text().splitlines() if not line.startswith(("wallet", "hotkey"))]
+    at = lines.index("[identity]")
+    lines.insert(at + 1, f'key_file = "{tmp_path / "stranger.json"}"')
+    config.write_text("\n".join(lines))
+
+    async def main():
+        async with Node.open(config) as node:
+            (problem,) = node.status()["chain"]["problems"]
+            assert "is not registered in subnet 1" in problem
+            assert "btcli subnets register --netuid 1" in problem
+            with pytest.raises(Unauthorised):
+                await node.database.table("records").put("k", 1)
+
+    with chain_of(network):
+        run(main())
+    assert "is not registered in subnet 1" in caplog.text
+
+
+def test_known_networks_need_no_connection_to_be_known(tmp_path):
+    network = prepared(tmp_path, 1)
+    config = network.nodes[0].config
+    config.write_text(
+        config.read_text().replace(f'endpoints = ["{network.chain.url}"]', 'network = "finney"')
+    )
+
+    async def main():
+        joined = await joining.find(Settings.load(config))
+        try:
+            assert joined.genesis.hex().startswith("2f0555cc")
+            assert joined.members is None
+        finally:
+            joined.close()
+
+    run(main())
