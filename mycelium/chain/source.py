@@ -21,7 +21,7 @@ from mycelium.chain.connection import Connection
 from mycelium.chain.epochs import Rules
 from mycelium.chain.feeds import RETRY_S
 from mycelium.config import EPOCH_STALL_S, EPOCH_START_S, EPOCH_TICK_S, EPOCHS_CACHED_MAX
-from mycelium.errors import ChainError, ChainUnreachable, StoreError, WrongChain
+from mycelium.errors import ChainError, ChainUnreachable, StoreError
 from mycelium.metagraph.epochfile import EpochFile
 from mycelium.metagraph.membership import MINER, OBSERVER, Epoch, Member, SourceStatus
 from mycelium.metagraph.tracker import (
@@ -142,13 +142,13 @@ class ChainSource:
         self._tracker.begin()
         known = self._tracker.epoch is not None
         try:
-            await self._aio.call(self._connection.connect)
-        except WrongChain:
-            raise
-        except ChainUnreachable as error:
+            async with asyncio.timeout(_CATCH_UP_S if known else None):
+                await self._aio.call(self._connection.connect)
+        except (ChainUnreachable, TimeoutError) as error:
             if not known:
                 raise
-            log.warning("%s; going on under epoch %d", error.what, self.epoch().number)
+            why = error.what if isinstance(error, ChainUnreachable) else "the chain does not answer"
+            log.warning("%s; going on under epoch %d", why, self.epoch().number)
         self._first_failure = asyncio.get_running_loop().create_future()
         self._spawn(self._follow(), "chain-heads")
         self._spawn(self._tick(), "chain-tick")
