@@ -92,12 +92,16 @@ class Faults:
             raise UsageError(f"{error}; stall finality first, or force it") from None
 
     def upgrade(
-        self, spec_version: int | None = None, grown: bool | None = None, netuid_newtype: bool | None = None
+        self,
+        spec_version: int | None = None,
+        grown: bool | None = None,
+        netuid_newtype: bool | None = None,
+        recent_items: bool | None = None,
     ) -> int:
         """Change the runtime in a new block; its spec version, by default one more.
 
         grown: structs that runtime APIs return have one more field (by default they get it). netuid_newtype:
-        netuid is the type `NetUid` instead of a plain u16.
+        netuid is the type `NetUid` instead of a plain u16. recent_items: what newer clients ask for is there.
         """
         now = self._core.runtime_spec
         new = dataclasses.replace(
@@ -105,6 +109,7 @@ class Faults:
             spec_version=now.spec_version + 1 if spec_version is None else spec_version,
             grown=True if grown is None else grown,
             netuid_newtype=now.netuid_newtype if netuid_newtype is None else netuid_newtype,
+            recent_items=now.recent_items if recent_items is None else recent_items,
         )
         self._core.upgrade(new)
         return int(new.spec_version)

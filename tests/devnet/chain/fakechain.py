@@ -21,6 +21,7 @@ class FakeRuntimeSpec:
     spec_version: int = 1
     grown: bool = False
     netuid_newtype: bool = False
+    recent_items: bool = False
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,16 @@ def test_an_upgrade_grows_a_struct(chain, client):
         client.submit(client.sign("//Alice", transfer(address(BOB), TAO), nonce=5))
 
 
+def test_an_upgrade_brings_what_newer_clients_ask_for(chain, client):
+    with pytest.raises(KeyError):
+        client.read("SubtensorModule", "CollateralLockShare", 1)
+    chain.faults.upgrade(437, recent_items=True)
+    chain.faults.upgrade(438)
+    with wire(chain.url) as again:
+        assert again.read("SubtensorModule", "CollateralLockShare", 1) == 0
+        assert again.read("SubtensorModule", "SubnetEpochConsensus", 1) == "Yuma"
+
+
 def test_extrinsics_survive_a_reorganisation(chain, client):
     client.submit(client.sign("//Alice", transfer(address(STRANGER), TAO)))
     chain.step()
