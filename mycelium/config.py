@@ -277,6 +277,22 @@ EPOCH_CLOCK_MS: Final = 60_000
 
 # --- access control ---------------------------------------------------------------------------------------
 
+POLICY_BYTES_MAX: Final = 64 * 1024
+"""A policy document, which every node keeps and parses once."""
+POLICY_RULES_MAX: Final = 1_000
+"""Rules, quotas and revoked grants of one document; each is looked at once for a pair of account and table."""
+POLICIES_CACHED_MAX: Final = 16
+"""Parsed documents in memory, up to 1 MiB each."""
+RIGHTS_CACHED_MAX: Final = 4_096
+"""Accounts whose rights are remembered, about 1 KiB each."""
+GRANT_BLOCKS_MAX: Final = 8
+"""Times a grant can be handed on; each is a signature to verify, 54 us, once."""
+GRANT_BYTES_MAX: Final = 8 * 1024
+"""A grant travels in every batch that needs it."""
+GRANTS_PER_BATCH_MAX: Final = 8
+GRANTS_CACHED_MAX: Final = 1_024
+"""Grants whose signatures were verified, up to 8 KiB each."""
+
 
 # --- development chain ------------------------------------------------------------------------------------
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 from mycelium._core import codec
 from mycelium.database import backup
+from mycelium.database.access import Rights
 from mycelium.database.database import Database
 from mycelium.database.engine import Applied, Engine, LocalChange
 from mycelium.database.memory import MemoryStore
+from mycelium.database.policy import DEFAULT, MINER, VALIDATOR
 from mycelium.database.schema import TableSpec
 from mycelium.database.store import Column, Store
 from mycelium.errors import StoreFull
@@ -41,6 +43,9 @@ def keypair(name: str) -> Keypair:
     return Keypair.from_seed(hashlib.blake2b(name.encode(), digest_size=32).digest())
 
 
+_RIGHTS: dict[tuple[bool, bytes], Rights] = {}
+
+
 @dataclass
 class FixedAuthority:
     """Everyone in `writers` may write (None: everyone), in epochs up to `epochs_known`."""
@@ -49,11 +54,11 @@ class FixedAuthority:
     blocks_known: int = 2**62
     refused_epochs: set[int] = field(default_factory=set)
 
-    def may_write(self, epoch: int, account: bytes, space: str) -> bool | None:
-        del space
+    def rights(self, epoch: int, account: bytes) -> Rights | None:
         if epoch * TEMPO > self.blocks_known:
             return None
-        return epoch not in self.refused_epochs and (self.writers is None or account in self.writers)
+        writes = epoch not in self.refused_epochs and (self.writers is None or account in self.writers)
+        return _RIGHTS.setdefault((writes, account), Rights(DEFAULT, VALIDATOR if writes else MINER, account))
 
     def block_time_ms(self, block: int) -> int | None:
         return GENESIS_MS + block * BLOCK_MS if block <= self.blocks_known else None

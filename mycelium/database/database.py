@@ -15,7 +15,8 @@ from typing import Any
 
 from blake3 import blake3
 
-from mycelium.database import backup
+from mycelium.database import backup, rows
+from mycelium.database.access import POLICIES, SYS, SYS_TABLES
 from mycelium.database.acks import Acks
 from mycelium.database.commit import Committer
 from mycelium.database.engine import Engine, LocalChange
@@ -90,12 +91,22 @@ class Database:
         self.writer = Writer(self.engine, self.committer, self.acks, now_ms)
         self.engine.on_applied.append(lambda applied: self.committer.applied(applied.feed_index))
         self._tables = {name: Table(self, spec) for name, spec in self.tables.items()}
+        self._system = {spec.name: Table(self, spec) for spec in SYS_TABLES}
         self._closed = False
 
     @property
     def spaces(self) -> list[str]:
-        """The spaces of the declared tables."""
-        return sorted({spec.space for spec in self.tables.values()})
+        """The spaces of the declared tables, and `sys`, which every node has."""
+        return sorted({SYS, *(spec.space for spec in self.tables.values())})
+
+    def system(self, name: str) -> Table:
+        """A table of the space `sys`: "policy" or "seals"."""
+        return self._system[name]
+
+    def policy_document(self, name: bytes) -> bytes | None:
+        """The bytes of the policy whose digest this is; None while it is not here."""
+        found = rows.read(self.store, POLICIES, name.hex().encode())
+        return found.encode() if isinstance(found, str) else found
 
     def table(self, name: str) -> Table:
         """The declared table of that name. UnknownTable."""

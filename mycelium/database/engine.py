@@ -27,9 +27,12 @@ from mycelium.config import (
     TABLE_SETS_MAX,
     WRITE_AHEAD_MAX_MS,
 )
-from mycelium.database import feed, schema
+from mycelium.database import feed, grants, schema, value
+from mycelium.database.access import SYS
 from mycelium.database.clock import Clock, time_ms_of
 from mycelium.database.hold import Holds
+from mycelium.database.policy import WRITE, Action
+from mycelium.database.quota import Quotas
 from mycelium.database.schema import StoreIdentity, TableSpec
 from mycelium.database.store import Column, Store, after_prefix
 from mycelium.database.validity import Authority, check
@@ -46,7 +49,7 @@ from mycelium.errors import (
 )
 from mycelium.identity import signing
 from mycelium.identity.keys import Keypair, preimage, verify_preimage
-from mycelium.protocol.messages import MergeType
+from mycelium.protocol.messages import MergeType, Op
 
 SIGNATURE_BYTES = 64
 
@@ -104,6 +107,9 @@ class Engine:
         self._digests: dict[str, bytes] = {}
         self._vectors: dict[str, Vector] = {}
         self._holds = Holds()
+        self._quotas = Quotas(store)
+        self.grants: list[bytes] = []
+        """Tokens that this node's own writes may need (see `grants`)."""
         self._seen = SeenSet(SEEN_MAX)
         self._prefixes: dict[str, dict[tuple[tuple[str, int], ...], tuple[list[bytes], bytes]]] = {}
         self._index = merge.Index(index_entries_max, index_seed)
@@ -168,9 +174,13 @@ class Engine:
                 "set the clock right, or start again with a new data_dir"
             )
         epoch, block = self._authority.anchor(now_ms + max(0, ahead_ms))
-        allowed = self._authority.may_write(epoch, self.origin.account, space)
-        if not allowed:
+        rights = self._authority.rights(epoch, self.origin.account)
+        if rights is None:
+            raise StoreError(f"the policy of epoch {epoch} is not here yet, it is being fetched; try again")
+        if not (self.grants or space == SYS or rights.any(Action.PUT) or rights.any(Action.DELETE)):
             raise Unauthorised(f"this node's account may not write to {space!r} in epoch {epoch}")
+        if self.grants and not rights.whole(WRITE, space):
+            changes = [*self._grant_changes(space), *changes]
         log = self._log(space, self.origin)
         if log.gaps:
             # Peers hold batches of ours that this store lost. Writing now would sign their numbers a second time.
@@ -200,7 +210,9 @@ class Engine:
         )
         batch = decode_batch(raw)
         try:
-            check(batch, self.identity.netuid, self.identity.genesis, self._authority)
+            if not check(batch, self.identity.netuid, self.identity.genesis, self._authority):
+                raise StoreError(f"what epoch {epoch} allows is not all here yet; try again")
+            self._quotas.check(batch, rights, log)
         except StaleMessage as error:
             raise StoreError(
                 f"this node's clock and the chain's are more than an hour apart: {error}"
@@ -246,6 +258,9 @@ class Engine:
             return self._count(Outcome.HELD if kept else Outcome.LEFT)
         if not log.spans and self._generations(batch.space, batch.account) >= GENERATIONS_MAX:
             return self._count(Outcome.LEFT)
+        rights = self._authority.rights(batch.epoch, batch.account)
+        if rights is None or not self._quotas.check(batch, rights, log):
+            return self._count(Outcome.LEFT)
         if log.gaps >= GAPS_PER_ORIGIN_MAX and batch.seq_first != log.head + 1:
             return self._count(Outcome.LEFT)
         self._apply(batch, signature, log, signed[-32:], own=False)
@@ -266,6 +281,17 @@ class Engine:
     def held(self) -> int:
         """Batches waiting in memory."""
         return len(self._holds)
+
+    def _grant_changes(self, space: str) -> list[LocalChange]:
+        """The grants for a space as changes, to go before what they allow."""
+        network = grants.network_id(self.identity.netuid, self.identity.genesis)
+        found: list[LocalChange] = []
+        for token in self.grants:
+            grant = grants.read(token, network)
+            if grant.blocks[-1].space == space:
+                table = TableSpec(grants.TABLE, space, MergeType.LWW)
+                found.append((table, int(Op.PUT), grant.id.hex().encode(), value.value_bytes(token)))
+        return found
 
     # --- inside -----------------------------------------------------------------------------------------
 
@@ -365,9 +391,9 @@ class Engine:
         self._store.commit(write)
 
     def _load(self, index_entries_max: int) -> None:
-        for key, value in self._store.scan(Column.VECTOR, b"", None):
+        for key, spans in self._store.scan(Column.VECTOR, b"", None):
             space, origin = schema.parse_vector_key(key)
-            self._logs.setdefault(space, {})[origin] = OriginLog.decode(value)
+            self._logs.setdefault(space, {})[origin] = OriginLog.decode(spans)
         room = index_entries_max
         for column in (Column.LIVE, Column.DEAD):
             for prefix in self.table_prefixes(column):

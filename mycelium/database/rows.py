@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mycelium._core import merge
 from mycelium.database import schema, value
+from mycelium.database.ranges import EVERYTHING, Ranges
 from mycelium.database.schema import DOT_BYTES, ROW_HEADER_BYTES, TableSpec
 from mycelium.database.store import Column, Store, after_prefix
 from mycelium.protocol.messages import MergeType
@@ -68,6 +69,27 @@ def bounds(
         stop = base + _ordered(table, end)
         high = stop if high is None else min(high, stop)
     return low, high
+
+
+def spans(
+    table: TableSpec,
+    prefix: bytes | None,
+    start: bytes | None,
+    end: bytes | None,
+    within: Ranges = EVERYTHING,
+) -> list[tuple[bytes, bytes | None]]:
+    """`bounds`, of which only what lies within some ranges of keys is left: ranges of row keys, in order."""
+    low, high = bounds(table, prefix, start, end)
+    if within.whole:
+        return [(low, high)]
+    found = []
+    for first, stop in within:
+        begin = max(low, table.prefix + _ordered(table, first))
+        end_ = high if stop is None else table.prefix + _ordered(table, stop)
+        until = end_ if high is None or (end_ is not None and end_ < high) else high
+        if until is None or begin < until:
+            found.append((begin, until))
+    return found
 
 
 def page(

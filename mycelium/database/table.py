@@ -6,12 +6,13 @@ Thin: encodes keys and values, refuses what the merge type has not, and hands on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mycelium.config import DOTS_PER_REMOVE_MAX
 from mycelium.database import rows, value
 from mycelium.database.engine import LocalChange
+from mycelium.database.ranges import EVERYTHING, Ranges
 from mycelium.database.rows import Row
 from mycelium.database.schema import DOT_BYTES, TableSpec
 from mycelium.database.validity import op_allowed, own_key
@@ -84,15 +85,21 @@ class Table:
         end: Key | None = None,
         limit: int | None = None,
         reverse: bool = False,
+        *,
+        within: Ranges = EVERYTHING,
     ) -> AsyncIterator[Row]:
-        """Rows in key order with start <= key < end. Each page of 256 is consistent in itself."""
-        low, high = rows.bounds(self.spec, _bound(prefix), _bound(start), _bound(end))
-        return self._scan(low, high, limit, reverse)
+        """Rows in key order with start <= key < end. Each page of 256 is consistent in itself.
+
+        within: what the reader may see; other keys are not there for it.
+        """
+        parts = rows.spans(self.spec, _bound(prefix), _bound(start), _bound(end), within)
+        return self._scan(parts[::-1] if reverse else parts, limit, reverse)
 
     async def _scan(
-        self, low: bytes, high: bytes | None, limit: int | None, reverse: bool
+        self, parts: list[tuple[bytes, bytes | None]], limit: int | None, reverse: bool
     ) -> AsyncIterator[Row]:
-        left: tuple[bytes, bytes | None] | None = (low, high)
+        waiting = iter(parts)
+        left: tuple[bytes, bytes | None] | None = next(waiting, None)
         given = 0
         while left is not None and (limit is None or given < limit):
             page, left = rows.page(self._database.store, self.spec, *left, reverse=reverse)
@@ -101,25 +108,40 @@ class Table:
                     return
                 given += 1
                 yield row
+            if left is None:
+                left = next(waiting, None)
             # A long scan must not keep the loop from answering pings.
             await asyncio.sleep(0)
 
-    async def count(self) -> int:
+    async def count(self, *, within: Ranges = EVERYTHING) -> int:
         """The number of keys. Reads them all."""
-        low, high = rows.bounds(self.spec, None, None, None)
-        return sum([1 async for _ in self._scan(low, high, None, False)])
+        parts = rows.spans(self.spec, None, None, None, within)
+        return sum([1 async for _ in self._scan(parts, None, False)])
 
-    def watch(self, prefix: Key | None = None, after: int | None = None) -> Watch:
+    def watch(
+        self,
+        prefix: Key | None = None,
+        after: int | None = None,
+        *,
+        within: Ranges | Callable[[], Ranges] = EVERYTHING,
+    ) -> Watch:
         """Changes as they become durable here, from now or after a cursor, whoever wrote them.
 
         Each is shown once, in the order this node applied them; `change.cursor` resumes after it, across restarts.
+        within: what the watcher may see, asked anew for each change when it is a function.
         """
         committer = self._database.committer
         if after is not None:
             check_cursor(after, self._database.engine.feed_last)
         begin = cursor_at(committer.durable) if after is None else after
-        wanted = _bound(prefix) or b""
-        return Watch(self._database.store, committer, self.spec, begin, lambda key: key.startswith(wanted))
+        prefix_bytes = _bound(prefix) or b""
+
+        def wanted(key: bytes) -> bool:
+            return key.startswith(prefix_bytes) and key in (
+                within if isinstance(within, Ranges) else within()
+            )
+
+        return Watch(self._database.store, committer, self.spec, begin, wanted)
 
     def change(self, op: int, key: Key, given: Any) -> LocalChange:
         """One operation, encoded. Raises what the write would."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from mycelium._core.codec import Batch
 from mycelium.config import ANCHOR_SKEW_MS
+from mycelium.database.access import Rights, check_writes
 from mycelium.database.clock import time_ms_of
 from mycelium.errors import StaleMessage, Unauthorised, WrongNetwork
 from mycelium.identity.account import format as format_account
@@ -27,7 +28,7 @@ _ALLOWED = {
 class Authority(Protocol):
     """What the chain says. None means: not known here yet."""
 
-    def may_write(self, epoch: int, account: bytes, space: str) -> bool | None: ...
+    def rights(self, epoch: int, account: bytes) -> Rights | None: ...
 
     def block_time_ms(self, block: int) -> int | None: ...
 
@@ -41,13 +42,9 @@ def check(batch: Batch, netuid: int, genesis: bytes, authority: Authority) -> bo
     """True: valid. False: cannot be decided yet. Raises WrongNetwork, Unauthorised, StaleMessage, MalformedMessage."""
     if batch.netuid != netuid or batch.genesis != genesis:
         raise WrongNetwork(f"a batch of netuid {batch.netuid}, genesis {batch.genesis.hex()[:16]}")
-    allowed = authority.may_write(batch.epoch, batch.account, batch.space)
-    if allowed is None:
+    rights = authority.rights(batch.epoch, batch.account)
+    if rights is None or not check_writes(batch, rights, authority):
         return False
-    if not allowed:
-        raise Unauthorised(
-            f"{format_account(batch.account)} may not write to {batch.space!r} in epoch {batch.epoch}"
-        )
     anchor_ms = authority.block_time_ms(batch.ref_block)
     if anchor_ms is None:
         return False

@@ -6,6 +6,7 @@
 | MESSAGE | `message_bytes`: the header and payload of a Message, bound to its session | its `sender_id` |
 | HANDSHAKE | the transcript up to the signer's Identity | the account in that Identity |
 | ENDPOINT | an encoded EndpointRecord | its `account` |
+| GRANT | a block of a grant, after the id of the blocks before it | its `issuer` |
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ BATCH: Final = b"batch"
 MESSAGE: Final = b"message"
 HANDSHAKE: Final = b"handshake"
 ENDPOINT: Final = b"endpoint"
-DOMAINS: Final = (BATCH, MESSAGE, HANDSHAKE, ENDPOINT)
+GRANT: Final = b"grant"
+DOMAINS: Final = (BATCH, MESSAGE, HANDSHAKE, ENDPOINT, GRANT)
 
 BINDING_BYTES: Final = 32
 _HEADER: Final = struct.Struct("<32sHB32sQQ")

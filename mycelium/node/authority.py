@@ -2,21 +2,73 @@
 
 from __future__ import annotations
 
-from mycelium.errors import ChainOutage
-from mycelium.metagraph.membership import Source
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+
+from mycelium.config import POLICIES_CACHED_MAX, RIGHTS_CACHED_MAX
+from mycelium.database.access import Rights
+from mycelium.database.policy import DEFAULT, Policy, parse
+from mycelium.errors import ChainOutage, PolicyRefused
+from mycelium.metagraph.membership import Epoch, Source
+
+log = logging.getLogger(__name__)
 
 
 class SourceAuthority:
-    """`database.validity.Authority` over `metagraph.membership.Source`."""
+    """`database.validity.Authority` over `metagraph.membership.Source` and the policy documents of the store.
+
+    documents: the bytes of the document of a digest, None while it is not here; set once the store is open.
+    """
 
     def __init__(self, source: Source) -> None:
+        self.documents: Callable[[bytes], bytes | None] = lambda name: None
         self._source = source
+        self._policies: OrderedDict[bytes, Policy] = OrderedDict()
+        self._rights: OrderedDict[tuple[bytes | None, str | None, bytes], Rights] = OrderedDict()
 
-    def may_write(self, epoch: int, account: bytes, space: str) -> bool | None:
-        """None: the epoch is unknown as yet. The same for every space until there is a policy."""
-        del space
+    def rights(self, epoch: int, account: bytes) -> Rights | None:
+        """What decides about batches. None: the epoch, or its policy, is not known here yet."""
         found = self._source.epoch_at(epoch)
-        return None if found is None else found.may_write(account)
+        return None if found is None else self._of(found, account)
+
+    def rights_now(self, account: bytes) -> Rights | None:
+        """What decides about reading: the same in the present epoch, with the observers of this node's settings."""
+        return self._of(self._source.epoch(), account)
+
+    def policy_missing(self) -> bytes | None:
+        """The digest of the policy in force, if its document is not here."""
+        name = self._source.epoch().policy
+        return name if name is not None and self._policy(name) is None else None
+
+    def _of(self, epoch: Epoch, account: bytes) -> Rights | None:
+        asked = epoch.policy, epoch.role(account), account
+        rights = self._rights.get(asked)
+        if rights is None:
+            policy = DEFAULT if epoch.policy is None else self._policy(epoch.policy)
+            if policy is None:
+                return None
+            rights = self._rights[asked] = Rights(policy, asked[1], account)
+            if len(self._rights) > RIGHTS_CACHED_MAX:
+                self._rights.popitem(last=False)
+        return rights
+
+    def _policy(self, name: bytes) -> Policy | None:
+        found = self._policies.get(name)
+        if found is None:
+            data = self.documents(name)
+            if data is None:
+                return None
+            try:
+                found = parse(data)
+            except PolicyRefused as error:
+                # Everybody has the same document and refuses it alike. It opens nothing; `sys` stays open to mend it.
+                log.error("the policy %s in force is none, so nothing is allowed: %s", name.hex(), error)
+                found = parse(b'{"version":1,"rules":[]}')
+            self._policies[name] = found
+            if len(self._policies) > POLICIES_CACHED_MAX:
+                self._policies.popitem(last=False)
+        return found
 
     def block_time_ms(self, block: int) -> int | None:
         return self._source.block_time_ms(block)

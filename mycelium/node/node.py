@@ -19,6 +19,7 @@ from mycelium._core import codec
 from mycelium.config import DRAIN_S, PING_INTERVAL_MS
 from mycelium.database.backup import check_label
 from mycelium.database.database import Database, wall_ms
+from mycelium.database.policy import OBSERVER, Action
 from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
 from mycelium.errors import ConfigError, MyceliumError, StoreError, Unauthorised
@@ -52,17 +53,25 @@ class Node:
     database: its tables. account: 32 bytes. url: where it listens. status(): what it says of itself.
     """
 
-    def __init__(self, settings: Settings, source: Source, database: Database, genesis: bytes) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source,
+        authority: SourceAuthority,
+        database: Database,
+        genesis: bytes,
+    ) -> None:
         keypair = settings.keypair()
         self.settings = settings
         self.source = source
+        self.authority = authority
         self.database = database
         self.account = keypair.account
         self.generation = database.generation
         self.metrics = Metrics()
         self.started_s = time.monotonic()
         self.now_ms = wall_ms
-        self._service = Service(database, self.status, settings.clients)
+        self._service = Service(database, self.status, settings.clients, authority.rights_now)
         local = Local(keypair, Network(settings.netuid, genesis), database.generation, self._role_of)
         self.hub = Hub(
             local,
@@ -72,12 +81,13 @@ class Node:
             observer=self.metrics,
             auth_mode="signed" if settings.auth_mode == "signed" else "session",
         )
-        self.replicator = Replicator(database, self.hub, source, self.now_ms)
+        self.replicator = Replicator(database, self.hub, authority.rights_now, self.now_ms)
         self.calls = CallServer(self._service.handlers, self._service.streams)
         self.server = Server(self.hub, settings.host, settings.port)
         self.dialer = Dialer(self.hub, random.Random(os.urandom(16)))  # noqa: S311 - jitter, not a secret
         self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers)
         self._may_not_write: str | None = None
+        self._policy_missing: bytes | None = None
         self._ticker: asyncio.Task[None] | None = None
 
     @property
@@ -115,16 +125,16 @@ class Node:
         source: Source | None = None
         try:
             source = await joined.open_source()
-            database = Database(
-                store, tables, keypair, settings.netuid, joined.genesis, SourceAuthority(source)
-            )
+            authority = SourceAuthority(source)
+            database = Database(store, tables, keypair, settings.netuid, joined.genesis, authority)
+            authority.documents = database.policy_document
         except BaseException:
             if source is not None:
                 await source.close()
             joined.close()
             store.close()
             raise
-        node = cls(settings, source, database, joined.genesis)
+        node = cls(settings, source, authority, database, joined.genesis)
         try:
             await node._start()
             yield node
@@ -158,6 +168,7 @@ class Node:
         while True:
             await asyncio.sleep(PING_INTERVAL_MS / 1000)
             try:
+                self._look_for_policy()
                 self.replicator.tick()
             except Exception:
                 log.exception("the periodic work of the node failed; it goes on")
@@ -172,15 +183,26 @@ class Node:
             log.warning("%s", why)
         self._may_not_write = why
 
+    def _look_for_policy(self) -> None:
+        """A policy that comes after its epoch has begun changes who may be here."""
+        missing = self.authority.policy_missing()
+        if missing != self._policy_missing:
+            self._policy_missing = missing
+            self.roster.follow(self.source.epoch())
+
     # --- links ------------------------------------------------------------------------------------------
 
     def _role_of(self, account: bytes) -> str | None:
         """What an account is to this node: a program that may use it, a member, or nobody."""
         if account == self.account:
             return CLIENT
+        rights = self.authority.rights_now(account)
         epoch = self.source.epoch()
-        if epoch.may_read(account):
-            return epoch.role(account)
+        if rights is None:
+            # Its policy is not here yet, and comes from those who hold the store whatever it says.
+            return epoch.role(account) if epoch.may_read(account) else None
+        if any(rights.whole(Action.READ, space) for space in self.database.spaces):
+            return epoch.role(account) or OBSERVER
         return CLIENT if self._service.may_call(account) else None
 
     def _opened(self, link: Link) -> None:

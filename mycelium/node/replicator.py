@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 from mycelium._core import codec, fanout
 from mycelium.config import GOSSIP_BYTES, SILENCE_MS
+from mycelium.database.access import SYS, Rights
 from mycelium.database.database import Database
 from mycelium.database.engine import Applied, Engine
+from mycelium.database.policy import Action
 from mycelium.database.sync import SyncMachine
 from mycelium.database.vector import Held, Origin, Vector, vector_from_wire
 from mycelium.errors import LinkClosed, MalformedMessage, Silence, StoreError
-from mycelium.metagraph.membership import Source
 from mycelium.node.ratelimit import Quiet
 from mycelium.peer.hub import Hub
 from mycelium.peer.link import Link
@@ -82,11 +83,17 @@ class Shown:
 class Replicator:
     """One node's share in the replication of its spaces."""
 
-    def __init__(self, database: Database, hub: Hub, source: Source, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        hub: Hub,
+        rights_now: Callable[[bytes], Rights | None],
+        now_ms: Callable[[], int],
+    ) -> None:
         self._database = database
         self._engine = database.engine
         self._hub = hub
-        self._source = source
+        self._rights_now = rights_now
         self._now_ms = now_ms
         self._ping_sequence = 0
         self._links: dict[int, Link] = {}
@@ -125,9 +132,15 @@ class Replicator:
         return list(self._links.values())
 
     def _may_read(self, peer: int, space: str) -> bool:
-        del space
+        """Batches are signed whole: only who may read a whole space is sent any of it."""
         link = self._links.get(peer)
-        return link is not None and self._source.epoch().may_read(link.account)
+        if link is None:
+            return False
+        rights = self._rights_now(link.account)
+        if rights is None:
+            # The policy in force is not here yet; it comes in `sys`, from and for those who hold the store.
+            return space == SYS
+        return rights.whole(Action.READ, space)
 
     # --- messages ---------------------------------------------------------------------------------------
 
@@ -238,9 +251,12 @@ class Replicator:
         self._acknowledge(index)
 
     def _push(self, ready: list[Applied]) -> None:
-        links = [link for link in self.members() if self._may_read(link.id, ready[0].batch.space)]
-        if not links:
-            return
+        for space in dict.fromkeys(applied.batch.space for applied in ready):
+            links = [link for link in self.members() if self._may_read(link.id, space)]
+            if links:
+                self._push_space([applied for applied in ready if applied.batch.space == space], links)
+
+    def _push_space(self, ready: list[Applied], links: list[Link]) -> None:
         group: list[tuple[bytes, bytes]] = []
         size = 0
         for applied in ready:

@@ -37,12 +37,14 @@ class Roster:
         self.epoch_number = -1
 
     def follow(self, epoch: Epoch) -> None:
-        """Make the sessions fit the epoch: dial its readers, forget who left, end sessions without a right."""
+        """Make the sessions fit the epoch: dial who holds the store, forget who left, end sessions without a right."""
         own = self._hub.local.account
         wanted = {
             account: urls
             for account, member in epoch.members.items()
-            if account != own and epoch.may_read(account) and (urls := self._urls.get(account) or member.urls)
+            if account != own
+            and self._role_of(account) not in {None, CLIENT}
+            and (urls := self._urls.get(account) or member.urls)
         }
         for account in self._dialer.wanted().keys() - wanted.keys():
             self._dialer.forget(account)

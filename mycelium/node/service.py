@@ -1,8 +1,9 @@
 """The API that programs use a node through: handlers for `peer.call.CallServer` over a Database.
 
-Who may call is decided here and nowhere else: the node's own account, and the accounts that its settings list as
-clients. A member of the network that is neither is refused, so that nobody writes through a node that is not theirs.
-Owns no socket; the errors it raises reach the caller by the name of their class (`remote` raises them again).
+Who may call is decided here and nowhere else: the node's own account and the accounts that its settings list as clients
+may do everything; any other account may read what the policy lets it, and sees no more. Nobody writes through a node
+that is not theirs. Owns no socket; the errors it raises reach the caller by the name of their class (`remote` raises
+them again).
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from mycelium.config import CALL_BYTES_MAX
+from mycelium.database.access import Rights
 from mycelium.database.database import Database
+from mycelium.database.policy import Action
+from mycelium.database.ranges import EVERYTHING, NOTHING, Ranges
+from mycelium.database.table import Table
 from mycelium.database.watch import Change, cursor_at
 from mycelium.errors import StoreError, Unauthorised, UsageError
 from mycelium.identity import account as accounts
@@ -43,28 +48,33 @@ class Service:
         database: Database,
         status: Callable[[], Mapping[str, Any]],
         clients: frozenset[bytes] = frozenset(),
+        rights_now: Callable[[bytes], Rights | None] = lambda account: None,
     ) -> None:
         self._database = database
         self._status = status
         self._allowed = clients | {database.account}
+        self._rights_now = rights_now
         self.handlers: dict[str, Handler] = {
-            calls.GET: self._guarded(self._get),
+            calls.GET: self._get,
             calls.WRITE: self._guarded(self._write),
-            calls.COUNT: self._guarded(self._count),
-            calls.TABLES: self._guarded(self._tables),
+            calls.COUNT: self._count,
+            calls.TABLES: self._tables,
             calls.STATUS: self._guarded(self._node_status),
             calls.DIGESTS: self._guarded(self._digests),
             calls.CHECKPOINT: self._checkpoint,
         }
         self.streams: dict[str, Stream] = {
-            calls.FETCH: self._guarded_stream(self._fetch),
-            calls.SCAN: self._guarded_stream(self._scan),
-            calls.WATCH: self._guarded_stream(self._watch),
+            calls.FETCH: _closing(self._fetch),
+            calls.SCAN: _closing(self._scan),
+            calls.WATCH: _closing(self._watch),
         }
 
     def may_call(self, account: bytes) -> bool:
-        """Whether this account may use the API."""
-        return account in self._allowed
+        """Whether this account may use the API, for reading at least."""
+        if account in self._allowed:
+            return True
+        rights = self._rights_now(account)
+        return rights is not None and rights.any(Action.READ)
 
     def _guarded(self, handler: Callable[[bytes], Awaitable[bytes]]) -> Handler:
         async def guarded(link: Caller, body: bytes) -> bytes:
@@ -73,15 +83,19 @@ class Service:
 
         return guarded
 
-    def _guarded_stream(self, stream: Callable[[bytes], AsyncGenerator[bytes, None]]) -> Stream:
-        async def guarded(link: Caller, body: bytes) -> AsyncIterator[bytes]:
-            self._require(link)
-            # Closed here and now, and not by the garbage collector, when the caller wants no more of it.
-            async with aclosing(stream(body)) as messages:
-                async for message in messages:
-                    yield message
-
-        return guarded
+    def _table(self, link: Caller, name: str) -> tuple[Table, Ranges]:
+        """A table, and what the caller may see of it. Unauthorised where that is nothing."""
+        if link.account in self._allowed:
+            return self._database.table(name), EVERYTHING
+        rights = self._rights_now(link.account)
+        spec = self._database.tables.get(name)
+        found = (
+            NOTHING if rights is None or spec is None else rights.ranges(Action.READ, spec.space, spec.name)
+        )
+        if not found:
+            # Whether there is such a table is nothing that it may know.
+            raise Unauthorised(f"{accounts.format(link.account)} may not read a table {name!r}")
+        return self._database.table(name), found
 
     def _require(self, link: Caller) -> None:
         if link.account not in self._allowed:
@@ -90,17 +104,22 @@ class Service:
                 f"{other} may not use the node of {own}: add it to [auth] clients of that node"
             )
 
-    async def _get(self, body: bytes) -> bytes:
+    async def _read(self, link: Caller, body: bytes) -> Any:
         asked = calls.decode(body, calls.Get)
-        value = await self._database.table(asked.table).get(asked.key)
+        table, within = self._table(link, asked.table)
+        if asked.key not in within:
+            raise Unauthorised(f"{accounts.format(link.account)} may not read this key of {asked.table!r}")
+        return await table.get(asked.key)
+
+    async def _get(self, link: Caller, body: bytes) -> bytes:
+        value = await self._read(link, body)
         answer = calls.encode(calls.Got(calls.wire_value(value)))
         if len(answer) > CALL_BYTES_MAX:
             return calls.encode(calls.Got(None, large=True))
         return answer
 
-    async def _fetch(self, body: bytes) -> AsyncGenerator[bytes, None]:
-        asked = calls.decode(body, calls.Get)
-        value = await self._database.table(asked.table).get(asked.key)
+    async def _fetch(self, link: Caller, body: bytes) -> AsyncGenerator[bytes, None]:
+        value = await self._read(link, body)
         for message in calls.cut(calls.record(calls.Got(calls.wire_value(value)))):
             yield message
 
@@ -128,12 +147,22 @@ class Service:
         else:
             await getattr(table, op)(key, value, ack=ack)
 
-    async def _count(self, body: bytes) -> bytes:
-        return calls.encode(await self._database.table(calls.decode(body, calls.Count).table).count())
+    async def _count(self, link: Caller, body: bytes) -> bytes:
+        table, within = self._table(link, calls.decode(body, calls.Count).table)
+        return calls.encode(await table.count(within=within))
 
-    async def _tables(self, body: bytes) -> bytes:
+    async def _tables(self, link: Caller, body: bytes) -> bytes:
         del body
-        specs = self._database.tables.values()
+        specs = list(self._database.tables.values())
+        if link.account not in self._allowed:
+            rights = self._rights_now(link.account)
+            specs = [
+                spec
+                for spec in specs
+                if rights is not None and rights.ranges(Action.READ, spec.space, spec.name)
+            ]
+            if not specs:
+                self._require(link)
         return calls.encode(
             [calls.TableInfo(spec.name, spec.space, spec.merge.name.lower()) for spec in specs]
         )
@@ -165,11 +194,10 @@ class Service:
             raise StoreError(f"{path!s:.200} cannot be written: {error}") from None
         return b""
 
-    async def _scan(self, body: bytes) -> AsyncGenerator[bytes, None]:
+    async def _scan(self, link: Caller, body: bytes) -> AsyncGenerator[bytes, None]:
         asked = calls.decode(body, calls.Scan)
-        rows = self._database.table(asked.table).scan(
-            asked.prefix, asked.start, asked.end, asked.limit, asked.reverse
-        )
+        table, within = self._table(link, asked.table)
+        rows = table.scan(asked.prefix, asked.start, asked.end, asked.limit, asked.reverse, within=within)
         buffer = bytearray()
         async for row in rows:
             buffer += calls.record(
@@ -182,15 +210,30 @@ class Service:
         for message in calls.cut(buffer):
             yield message
 
-    async def _watch(self, body: bytes) -> AsyncGenerator[bytes, None]:
+    async def _watch(self, link: Caller, body: bytes) -> AsyncGenerator[bytes, None]:
         asked = calls.decode(body, calls.Watch)
-        table = self._database.table(asked.table)
+        table, _ = self._table(link, asked.table)
+
+        def within() -> Ranges:
+            # A watch lives for days: what its owner may see is asked with each change.
+            return self._table(link, asked.table)[1]
+
         after = cursor_at(self._database.committer.durable) if asked.after is None else asked.after
         yield calls.record(calls.Started(after))
-        async with _Pump(table.watch(asked.prefix, after)) as pump:
+        async with _Pump(table.watch(asked.prefix, after, within=within)) as pump:
             async for records in pump:
                 for message in calls.cut(records):
                     yield message
+
+
+def _closing(stream: Callable[[Caller, bytes], AsyncGenerator[bytes, None]]) -> Stream:
+    async def closing(link: Caller, body: bytes) -> AsyncIterator[bytes]:
+        # Closed here and now, and not by the garbage collector, when the caller wants no more of it.
+        async with aclosing(stream(link, body)) as messages:
+            async for message in messages:
+                yield message
+
+    return closing
 
 
 class _Pump:

@@ -73,7 +73,15 @@ def _chain(node: Node, now_ms: int) -> dict[str, Any]:
     why = node.source.explain(node.account)
     if why is not None:
         problems.append(why)
+    missing = node.authority.policy_missing()
+    policy = node.source.epoch().policy
+    if missing is not None:
+        problems.append(
+            f"the policy in force, {missing.hex()}, is not here yet: nothing is taken or shown until a peer sends it; "
+            "if nobody has it, publish it again (mycelium policy publish)"
+        )
     return {
+        "policy": None if policy is None else policy.hex(),
         "block": status.block,
         "head_age_s": None if status.head_age_s is None else round(status.head_age_s, 1),
         "ready": status.writes_allowed,

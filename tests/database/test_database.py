@@ -441,6 +441,6 @@ def test_status_counts() -> None:
         await database.table("scores").put("k", 1)
         status = database.status()
         assert status["feed"] == status["durable"] == status["changes"] == 1
-        assert status["origins"] == {"main": 1, "other": 0}
+        assert status["origins"] == {"main": 1, "other": 0, "sys": 0}
 
     run(body)

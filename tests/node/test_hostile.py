@@ -200,7 +200,7 @@ MESSAGES = {
     "tag of no encoding": (lambda hostile, author: b"\x03" + gossip(hostile, author)[1:], "malformed"),
     "sync of a space that is not there": (
         lambda hostile, _: hostile.message(
-            MessageType.DB_SYNC_REQ, SyncRequest(1, "sys", [], 1000, 0).encode()
+            MessageType.DB_SYNC_REQ, SyncRequest(1, "nowhere", [], 1000, 0).encode()
         ),
         "unauthorised",
     ),

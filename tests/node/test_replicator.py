@@ -77,17 +77,18 @@ def world(peers: int, store=None) -> tuple[Database, Replicator, list[FakeLink]]
         genesis_time_ms=kit.GENESIS_MS,
         clock_ms=lambda: kit.NOW_MS,
     )
+    authority = SourceAuthority(source)
     database = Database(
         store or MemoryStore(),
         kit.TABLES,
         kit.keypair("a"),
         kit.NETUID,
         kit.GENESIS,
-        SourceAuthority(source),
+        authority,
         now_ms=lambda: kit.NOW_MS,
     )
     hub = FakeHub()
-    replicator = Replicator(database, hub, source, lambda: kit.NOW_MS + 60_000)
+    replicator = Replicator(database, hub, authority.rights_now, lambda: kit.NOW_MS + 60_000)
     links = [FakeLink(pair.account) for pair in pairs]
     for link in links:
         hub.members[link.account] = link
