@@ -1,4 +1,4 @@
-"""The four compiled modules and their flags; everything else about the package is in pyproject.toml.
+"""The five compiled modules and their flags; everything else about the package is in pyproject.toml.
 
 MYCELIUM_DEBUG=1 builds without optimisation and with C assertions; MYCELIUM_ANNOTATE=1 writes Cython's HTML.
 """
@@ -12,7 +12,7 @@ from setuptools.command.build_ext import build_ext
 DEBUG = bool(os.environ.get("MYCELIUM_DEBUG"))
 FLAGS = ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
 FLAGS += ["-fno-strict-aliasing", "-Wall", "-Wno-unused-function", "-Werror=implicit-function-declaration"]
-MODULES = ("codec", "replay", "merge", "fanout")
+MODULES = ("codec", "replay", "merge", "fanout", "allow")
 
 
 class ParallelBuild(build_ext):

@@ -54,7 +54,8 @@ class FixedAuthority:
     blocks_known: int = 2**62
     refused_epochs: set[int] = field(default_factory=set)
 
-    def rights(self, epoch: int, account: bytes) -> Rights | None:
+    def rights(self, epoch: int, account: bytes, space: str = "main") -> Rights | None:
+        del space
         if epoch * TEMPO > self.blocks_known:
             return None
         writes = epoch not in self.refused_epochs and (self.writers is None or account in self.writers)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from mycelium._core.allow import first_outside
 from mycelium._core.codec import Batch
 from mycelium.config import GRANTS_PER_BATCH_MAX, POLICY_BYTES_MAX
 from mycelium.database import grants, value
@@ -108,9 +109,9 @@ _REMEMBERED_MAX: Final = 256
 
 
 class RightsOf(Protocol):
-    """Somebody's rights in an epoch; None while the epoch or its policy is not known here."""
+    """Somebody's rights to a space in an epoch; None while the epoch or its policy is not known here."""
 
-    def rights(self, epoch: int, account: bytes) -> Rights | None: ...
+    def rights(self, epoch: int, account: bytes, space: str) -> Rights | None: ...
 
 
 def check_writes(batch: Batch, rights: Rights, authority: RightsOf) -> bool:
@@ -132,21 +133,17 @@ Allowed = Callable[[Action, str, str], Ranges]
 
 
 def _check_changes(batch: Batch, allowed: Allowed) -> None:
-    tables = [name for name, _ in batch.tables]
-    # Of most batches all changes are of one table and kind: the ranges of a pair are looked up once.
-    found: dict[tuple[int, int], Ranges | None] = {}
-    for table, op, key, _ in batch.changes():
-        pair = table, op
-        if pair in found:
-            ranges = found[pair]
-        else:
-            asked = allowed(_ACTIONS[op], batch.space, tables[table])
-            ranges = found[pair] = None if asked.whole else asked
-        if ranges is not None and key not in ranges:
-            raise Unauthorised(
-                f"{format_account(batch.account)} may not {Op(op).name.lower()} the key {key[:40]!r} of "
-                f"{batch.space}/{tables[table]} in epoch {batch.epoch}"
-            )
+    def find(table: int, op: int) -> tuple[tuple[bytes, ...], tuple[bytes | None, ...]] | None:
+        ranges = allowed(_ACTIONS[op], batch.space, batch.tables[table][0])
+        return None if ranges.whole else ranges.columns
+
+    outside = first_outside(batch.raw, batch.spans, find)
+    if outside >= 0:
+        table, op, key, _ = batch.change(outside)
+        raise Unauthorised(
+            f"{format_account(batch.account)} may not {Op(op).name.lower()} the key {key[:40]!r} of "
+            f"{batch.space}/{batch.tables[table][0]} in epoch {batch.epoch}"
+        )
 
 
 def _granted(batch: Batch, rights: Rights, authority: RightsOf) -> Allowed | None:
@@ -166,7 +163,7 @@ def _granted(batch: Batch, rights: Rights, authority: RightsOf) -> Allowed | Non
             raise Unauthorised("a grant under another id, or of another account")
         if not rights.policy.revoked.isdisjoint(grant.ids):
             raise Unauthorised(f"the grant {grant.id.hex()} is revoked in epoch {batch.epoch}")
-        issuer = authority.rights(batch.epoch, grant.issuer)
+        issuer = authority.rights(batch.epoch, grant.issuer, batch.space)
         if issuer is None:
             return None
         held.append((grant, issuer))

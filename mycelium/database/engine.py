@@ -174,7 +174,7 @@ class Engine:
                 "set the clock right, or start again with a new data_dir"
             )
         epoch, block = self._authority.anchor(now_ms + max(0, ahead_ms))
-        rights = self._authority.rights(epoch, self.origin.account)
+        rights = self._authority.rights(epoch, self.origin.account, space)
         if rights is None:
             raise StoreError(f"the policy of epoch {epoch} is not here yet, it is being fetched; try again")
         if not (self.grants or space == SYS or rights.any(Action.PUT) or rights.any(Action.DELETE)):
@@ -258,7 +258,7 @@ class Engine:
             return self._count(Outcome.HELD if kept else Outcome.LEFT)
         if not log.spans and self._generations(batch.space, batch.account) >= GENERATIONS_MAX:
             return self._count(Outcome.LEFT)
-        rights = self._authority.rights(batch.epoch, batch.account)
+        rights = self._authority.rights(batch.epoch, batch.account, batch.space)
         if rights is None or not self._quotas.check(batch, rights, log):
             return self._count(Outcome.LEFT)
         if log.gaps >= GAPS_PER_ORIGIN_MAX and batch.seq_first != log.head + 1:

@@ -14,12 +14,14 @@ Range = tuple[bytes, bytes | None]
 class Ranges:
     """Immutable. Equal when they hold the same keys, as the ranges are merged where they touch."""
 
-    __slots__ = ("_pairs", "_starts", "_stops")
+    __slots__ = ("_pairs", "_starts", "_stops", "columns")
 
     def __init__(self, pairs: Iterable[Range] = ()) -> None:
         self._pairs = _merged(pairs)
         self._starts = [start for start, _ in self._pairs]
         self._stops = [stop for _, stop in self._pairs]
+        self.columns = (tuple(self._starts), tuple(self._stops))
+        """Starts and stops, for `_core.allow`."""
 
     def __iter__(self) -> Iterator[Range]:
         return iter(self._pairs)

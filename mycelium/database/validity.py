@@ -28,7 +28,7 @@ _ALLOWED = {
 class Authority(Protocol):
     """What the chain says. None means: not known here yet."""
 
-    def rights(self, epoch: int, account: bytes) -> Rights | None: ...
+    def rights(self, epoch: int, account: bytes, space: str) -> Rights | None: ...
 
     def block_time_ms(self, block: int) -> int | None: ...
 
@@ -42,7 +42,7 @@ def check(batch: Batch, netuid: int, genesis: bytes, authority: Authority) -> bo
     """True: valid. False: cannot be decided yet. Raises WrongNetwork, Unauthorised, StaleMessage, MalformedMessage."""
     if batch.netuid != netuid or batch.genesis != genesis:
         raise WrongNetwork(f"a batch of netuid {batch.netuid}, genesis {batch.genesis.hex()[:16]}")
-    rights = authority.rights(batch.epoch, batch.account)
+    rights = authority.rights(batch.epoch, batch.account, batch.space)
     if rights is None or not check_writes(batch, rights, authority):
         return False
     anchor_ms = authority.block_time_ms(batch.ref_block)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from mycelium.config import POLICIES_CACHED_MAX, RIGHTS_CACHED_MAX
-from mycelium.database.access import Rights
+from mycelium.database.access import SYS, Rights
 from mycelium.database.policy import DEFAULT, Policy, parse
 from mycelium.errors import ChainOutage, PolicyRefused
 from mycelium.metagraph.membership import Epoch, Source
@@ -27,25 +27,29 @@ class SourceAuthority:
         self._policies: OrderedDict[bytes, Policy] = OrderedDict()
         self._rights: OrderedDict[tuple[bytes | None, str | None, bytes], Rights] = OrderedDict()
 
-    def rights(self, epoch: int, account: bytes) -> Rights | None:
-        """What decides about batches. None: the epoch, or its policy, is not known here yet."""
+    def rights(self, epoch: int, account: bytes, space: str) -> Rights | None:
+        """What decides about batches. None: the epoch, or its policy, is not known here yet.
+
+        `sys`, in which policies come, waits for none.
+        """
         found = self._source.epoch_at(epoch)
-        return None if found is None else self._of(found, account)
+        return None if found is None else self._of(found, account, None if space == SYS else found.policy)
 
     def rights_now(self, account: bytes) -> Rights | None:
         """What decides about reading: the same in the present epoch, with the observers of this node's settings."""
-        return self._of(self._source.epoch(), account)
+        epoch = self._source.epoch()
+        return self._of(epoch, account, epoch.policy)
 
     def policy_missing(self) -> bytes | None:
         """The digest of the policy in force, if its document is not here."""
         name = self._source.epoch().policy
         return name if name is not None and self._policy(name) is None else None
 
-    def _of(self, epoch: Epoch, account: bytes) -> Rights | None:
-        asked = epoch.policy, epoch.role(account), account
+    def _of(self, epoch: Epoch, account: bytes, name: bytes | None) -> Rights | None:
+        asked = name, epoch.role(account), account
         rights = self._rights.get(asked)
         if rights is None:
-            policy = DEFAULT if epoch.policy is None else self._policy(epoch.policy)
+            policy = DEFAULT if name is None else self._policy(name)
             if policy is None:
                 return None
             rights = self._rights[asked] = Rights(policy, asked[1], account)
