@@ -290,6 +290,8 @@ GRANT_BLOCKS_MAX: Final = 8
 GRANT_BYTES_MAX: Final = 8 * 1024
 """A grant travels in every batch that needs it."""
 GRANTS_PER_BATCH_MAX: Final = 8
+SEAL_EPOCHS: Final = 64
+"""For so many epochs after a writer departed this node watches its log and attests where it ended."""
 GRANTS_CACHED_MAX: Final = 1_024
 """Grants whose signatures were verified, up to 8 KiB each."""
 

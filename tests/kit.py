@@ -61,6 +61,12 @@ class FixedAuthority:
         writes = epoch not in self.refused_epochs and (self.writers is None or account in self.writers)
         return _RIGHTS.setdefault((writes, account), Rights(DEFAULT, VALIDATOR if writes else MINER, account))
 
+    def present(self) -> int:
+        return 0
+
+    def stakes(self, epoch: int) -> None:
+        """Nobody ever departs."""
+
     def block_time_ms(self, block: int) -> int | None:
         return GENESIS_MS + block * BLOCK_MS if block <= self.blocks_known else None
 

@@ -51,6 +51,11 @@ def write_identity(store: Store, identity: StoreIdentity) -> None:
     store.sync()
 
 
+def renew_identity(store: Store, identity: StoreIdentity) -> None:
+    """Let the store be another origin from its next opening on."""
+    write_identity(store, msgspec.structs.replace(identity, generation=mint_generation()))
+
+
 def open_identity(store: Store, account: bytes, netuid: int, genesis: bytes) -> StoreIdentity:
     """Check that the store is this account's on this network, or make it so when it is new. StoreForeign."""
     path: Path | None = getattr(store, "path", None)

@@ -19,6 +19,7 @@ from mycelium._core.codec import Batch, decode_batch, encode_batch
 from mycelium._core.fanout import SeenSet
 from mycelium.config import (
     BATCH_BYTES_MAX,
+    BATCH_CHANGES_MAX,
     CLOCK_AHEAD_MS,
     GAPS_PER_ORIGIN_MAX,
     GENERATIONS_MAX,
@@ -27,13 +28,14 @@ from mycelium.config import (
     TABLE_SETS_MAX,
     WRITE_AHEAD_MAX_MS,
 )
-from mycelium.database import feed, grants, schema, value
-from mycelium.database.access import SYS
+from mycelium.database import backup, feed, grants, rebuild, schema, value
+from mycelium.database.access import SEALS, SYS
 from mycelium.database.clock import Clock, time_ms_of
 from mycelium.database.hold import Holds
 from mycelium.database.policy import WRITE, Action
 from mycelium.database.quota import Quotas
 from mycelium.database.schema import StoreIdentity, TableSpec
+from mycelium.database.seals import Cut, Seals
 from mycelium.database.store import Column, Store, after_prefix
 from mycelium.database.validity import Authority, check
 from mycelium.database.vector import ZERO_DIGEST, ForkError, Origin, OriginLog, Span, Vector, vector_digest
@@ -108,6 +110,7 @@ class Engine:
         self._vectors: dict[str, Vector] = {}
         self._holds = Holds()
         self._quotas = Quotas(store)
+        self.own_log_cut = False
         self.grants: list[bytes] = []
         """Tokens that this node's own writes may need (see `grants`)."""
         self._seen = SeenSet(SEEN_MAX)
@@ -115,7 +118,11 @@ class Engine:
         self._index = merge.Index(index_entries_max, index_seed)
         clock = store.get(Column.META, schema.META_CLOCK)
         self.clock = Clock(int.from_bytes(clock, "big") if clock else 0)
+        unfinished = rebuild.pending(store)
+        if unfinished is not None:
+            self._carry_out(unfinished)
         self._load(index_entries_max)
+        self.seals = Seals(store, authority)
         self.feed_last = feed.last_index(store)
 
     # --- reading what is held ---------------------------------------------------------------------------
@@ -181,6 +188,11 @@ class Engine:
             raise Unauthorised(f"this node's account may not write to {space!r} in epoch {epoch}")
         if self.grants and not rights.whole(WRITE, space):
             changes = [*self._grant_changes(space), *changes]
+        if self.own_log_cut:
+            raise StoreError(
+                "what this node had written and nobody had received was given up when its log was sealed: "
+                "restart it, and it goes on under a new generation"
+            )
         log = self._log(space, self.origin)
         if log.gaps:
             # Peers hold batches of ours that this store lost. Writing now would sign their numbers a second time.
@@ -261,6 +273,9 @@ class Engine:
         rights = self._authority.rights(batch.epoch, batch.account, batch.space)
         if rights is None or not self._quotas.check(batch, rights, log):
             return self._count(Outcome.LEFT)
+        limit = self.seals.limit(batch.space, origin, batch.epoch)
+        if limit is not None and last > limit:
+            return self._count(Outcome.LEFT)
         if log.gaps >= GAPS_PER_ORIGIN_MAX and batch.seq_first != log.head + 1:
             return self._count(Outcome.LEFT)
         self._apply(batch, signature, log, signed[-32:], own=False)
@@ -292,6 +307,40 @@ class Engine:
                 table = TableSpec(grants.TABLE, space, MergeType.LWW)
                 found.append((table, int(Op.PUT), grant.id.hex().encode(), value.value_bytes(token)))
         return found
+
+    def seal(self, now_ms: int) -> int:
+        """Attest and give up what the seals of departed writers ask for. Returns how many batches were given up."""
+        self.seals.look()
+        said = self.seals.due(self.origin.account, self._logs)
+        for at in range(0, len(said), BATCH_CHANGES_MAX):
+            rows = [
+                (SEALS, int(Op.PUT), one.key, value.value_bytes(one.heads))
+                for one in said[at : at + BATCH_CHANGES_MAX]
+            ]
+            self.originate(SYS, rows, now_ms)
+        given_up = 0
+        for cut in self.seals.cuts(self._logs):
+            rebuild.begin(self._store, cut)
+            self._carry_out(cut)
+            given_up += len(cut.log_keys)
+        return given_up
+
+    def _carry_out(self, cut: Cut) -> None:
+        kept = rebuild.carry_out(self._store, cut, self._table_prefixes)
+        self._index.clear()
+        self._seen = SeenSet(SEEN_MAX)
+        self._quotas = Quotas(self._store)
+        if kept.spans:
+            self._logs.setdefault(cut.space, {})[cut.origin] = kept
+        else:
+            self._logs.get(cut.space, {}).pop(cut.origin, None)
+        self._digests.pop(cut.space, None)
+        self._vectors.pop(cut.space, None)
+        self.counts["given-up"] += len(cut.log_keys)
+        if cut.origin == self.origin:
+            # Its numbers were signed once: they are not signed again, whatever became of the batches.
+            self.own_log_cut = True
+            backup.renew_identity(self._store, self.identity)
 
     # --- inside -----------------------------------------------------------------------------------------
 
@@ -358,6 +407,8 @@ class Engine:
         self.feed_last = index
         self.counts["changes"] += batch.count
         applied = Applied(index, batch, signature, own)
+        if batch.space == SYS:
+            self.seals.refresh()
         for callback in self.on_applied:
             callback(applied)
         return applied

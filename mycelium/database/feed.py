@@ -42,6 +42,8 @@ def entries(store: Store, first: int, last: int) -> Iterator[FeedEntry]:
         size = int.from_bytes(record[:2], "big")
         logged = store.get(Column.LOG, record[2 + size :])
         if logged is None:
+            if store.get(Column.META, schema.META_DROPPED + record[2 + size :]) is not None:
+                continue
             raise StoreCorrupt("the feed names a batch that the log has not", "restore a backup")
         yield FeedEntry(
             int.from_bytes(key, "big"), decode_batch(logged[_SIGNATURE_BYTES:]), record[2 : 2 + size]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from mycelium._core.codec import Batch, decode_batch
 from mycelium.config import NAME_BYTES_MAX
 from mycelium.database.vector import Origin
 from mycelium.protocol.messages import MergeType
@@ -19,7 +20,11 @@ _NAME = re.compile(rf"[a-z0-9_.-]{{1,{NAME_BYTES_MAX}}}")
 
 META_IDENTITY = b"identity"
 META_CLOCK = b"clock"
+META_REBUILD = b"rebuild"
+META_DROPPED = b"dropped\0"
+"""Before the LOG key of a batch that was given up, which the feed may still name."""
 
+_SIGNATURE_BYTES = 64
 ROW_HEADER_BYTES = 56
 DOT_BYTES = 48
 
@@ -89,6 +94,11 @@ def vector_key(space: str, origin: Origin) -> bytes:
 def parse_vector_key(key: bytes) -> tuple[str, Origin]:
     space, rest = key.split(b"\0", 1)
     return space.decode(), Origin(rest[:32], int.from_bytes(rest[32:40], "big"))
+
+
+def batch_of(record: bytes) -> Batch:
+    """The batch in a LOG record, behind its signature."""
+    return decode_batch(record[_SIGNATURE_BYTES:])
 
 
 def feed_key(index: int) -> bytes:

@@ -6,6 +6,7 @@ has not seen) is held, never rejected.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from mycelium._core.codec import Batch
@@ -29,6 +30,12 @@ class Authority(Protocol):
     """What the chain says. None means: not known here yet."""
 
     def rights(self, epoch: int, account: bytes, space: str) -> Rights | None: ...
+
+    def present(self) -> int: ...
+
+    def stakes(self, epoch: int) -> Mapping[bytes, int] | None:
+        """Accounts that can write in an epoch, with their stake in rao."""
+        ...
 
     def block_time_ms(self, block: int) -> int | None: ...
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from mycelium.config import POLICIES_CACHED_MAX, RIGHTS_CACHED_MAX
 from mycelium.database.access import SYS, Rights
 from mycelium.database.policy import DEFAULT, Policy, parse
 from mycelium.errors import ChainOutage, PolicyRefused
-from mycelium.metagraph.membership import Epoch, Source
+from mycelium.metagraph.membership import Epoch, Member, Source
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ class SourceAuthority:
     def __init__(self, source: Source) -> None:
         self.documents: Callable[[bytes], bytes | None] = lambda name: None
         self._source = source
+        self._writers: dict[int, tuple[Mapping[bytes, Member], dict[bytes, int]]] = {}
         self._policies: OrderedDict[bytes, Policy] = OrderedDict()
         self._rights: OrderedDict[tuple[bytes | None, str | None, bytes], Rights] = OrderedDict()
 
@@ -39,6 +40,26 @@ class SourceAuthority:
         """What decides about reading: the same in the present epoch, with the observers of this node's settings."""
         epoch = self._source.epoch()
         return self._of(epoch, account, epoch.policy)
+
+    def present(self) -> int:
+        """The number of the present epoch."""
+        return self._source.epoch().number
+
+    def stakes(self, epoch: int) -> Mapping[bytes, int] | None:
+        """Accounts whose role writes, with their stake in rao; None: the epoch is not known here yet."""
+        found = self._source.epoch_at(epoch)
+        if found is None:
+            return None
+        known = self._writers.get(id(found.members))
+        if known is None or known[0] is not found.members:
+            held = {
+                account: member.stake_rao
+                for account, member in found.members.items()
+                if found.may_write(account)
+            }
+            self._writers.clear()
+            known = self._writers[id(found.members)] = (found.members, held)
+        return known[1]
 
     def policy_missing(self) -> bytes | None:
         """The digest of the policy in force, if its document is not here."""

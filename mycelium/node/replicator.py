@@ -203,6 +203,7 @@ class Replicator:
                 self._ping(link)
         try:
             self._engine.release(self._now_ms())
+            self._engine.seal(self._now_ms())
         except StoreError as error:
             self._quiet.error("cannot store what was held: %s", error)
 

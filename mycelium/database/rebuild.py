@@ -1,0 +1,127 @@
+"""Gives up batches that lie beyond a seal: rows are made anew from what the log still holds.
+
+Rows are a pure function of the log (invariant 2), so nothing is undone; the rows of the space are deleted and every
+remaining batch is merged again. A note in META says what is going on, and a node that was killed in the midst of it
+does it again when it opens. It takes as long as the space is large, 10 us a change, and nothing else runs meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from mycelium._core import merge
+from mycelium._core.codec import Batch
+from mycelium.database import schema
+from mycelium.database.seals import Cut
+from mycelium.database.store import Column, Store, after_prefix
+from mycelium.database.vector import Origin, OriginLog, Span
+from mycelium.identity.keys import digest
+
+log = logging.getLogger(__name__)
+
+_ROWS_AT_ONCE: Final = 10_000
+_SIGNATURE_BYTES: Final = 64
+_Note = tuple[str, bytes, int, list[bytes]]
+
+Prefixes = Callable[[str, tuple[tuple[str, int], ...]], tuple[list[bytes], bytes]]
+
+
+def begin(store: Store, cut: Cut) -> None:
+    """Note what is to be given up; durable when it returns."""
+    note: _Note = (cut.space, cut.origin.account, cut.origin.generation, list(cut.log_keys))
+    write = store.batch()
+    write.put(schema.META_REBUILD, msgspec.msgpack.encode(note), store.column(Column.META))
+    store.commit(write)
+    store.sync()
+
+
+def pending(store: Store) -> Cut | None:
+    """What was begun and not ended."""
+    found = store.get(Column.META, schema.META_REBUILD)
+    if found is None:
+        return None
+    space, account, generation, keys = msgspec.msgpack.decode(found, type=_Note)
+    return Cut(space, Origin(account, generation), tuple(keys))
+
+
+def carry_out(store: Store, cut: Cut, prefixes: Prefixes) -> OriginLog:
+    """Do what was noted, from wherever it stopped; the origin's log as it is then."""
+    log.warning(
+        "%d batches of %s in %r lie beyond the seal of its log: the rows of the space are made anew",
+        len(cut.log_keys),
+        cut.origin.account.hex()[:16],
+        cut.space,
+    )
+    _forget(store, cut)
+    for column in (Column.LIVE, Column.DEAD):
+        _delete_rows(store, column, schema.space_prefix(cut.space))
+    start = schema.space_prefix(cut.space)
+    index = merge.Index(1, bytes(16))
+    for _, record in store.scan(Column.LOG, start, after_prefix(start)):
+        _merge(store, index, schema.batch_of(record), prefixes)
+    kept = _respan(store, cut)
+    write = store.batch()
+    vector_key = schema.vector_key(cut.space, cut.origin)
+    if kept.spans:
+        write.put(vector_key, kept.encode(), store.column(Column.VECTOR))
+    else:
+        write.delete(vector_key, store.column(Column.VECTOR))
+    write.delete(schema.META_REBUILD, store.column(Column.META))
+    store.commit(write)
+    store.sync()
+    return kept
+
+
+def _forget(store: Store, cut: Cut) -> None:
+    """Take the batches out of the log, and note that the feed names them in vain."""
+    write = store.batch()
+    for key in cut.log_keys:
+        write.delete(key, store.column(Column.LOG))
+        write.put(schema.META_DROPPED + key, b"", store.column(Column.META))
+    store.commit(write)
+
+
+def _delete_rows(store: Store, column: Column, prefix: bytes) -> None:
+    while keys := [key for key, _ in islice(store.scan(column, prefix, after_prefix(prefix)), _ROWS_AT_ONCE)]:
+        write = store.batch()
+        for key in keys:
+            write.delete(key, store.column(column))
+        store.commit(write)
+
+
+def _merge(store: Store, index: merge.Index, batch: Batch, prefixes: Prefixes) -> None:
+    names, merges = prefixes(batch.space, batch.tables)
+    # An index without room is never complete: every row is read, and the rows decide.
+    index.clear()
+    plan = merge.resolve(
+        index,
+        batch.raw,
+        batch.spans,
+        names,
+        merges,
+        batch.account,
+        batch.generation,
+        batch.seq_first,
+        batch.hlc_first,
+        lambda column, keys: store.get_many(Column(column), keys),
+    )
+    write = store.batch()
+    plan.emit(write.put, write.delete, (store.column(Column.LIVE), store.column(Column.DEAD)))
+    store.commit(write)
+
+
+def _respan(store: Store, cut: Cut) -> OriginLog:
+    """The spans of what is left of the origin's log."""
+    kept = OriginLog()
+    start = schema.vector_key(cut.space, cut.origin)
+    for _, record in store.scan(Column.LOG, start, after_prefix(start)):
+        batch = schema.batch_of(record)
+        last = batch.seq_first + batch.count - 1
+        own = digest(record[_SIGNATURE_BYTES:])
+        kept = OriginLog(kept.added(Span(batch.seq_first, last, batch.prev_digest, own)))
+    return kept
