@@ -55,7 +55,7 @@ build: $(BUILT) ## Compile the extensions that changed
 
 .PHONY: clean
 clean: ## Remove .venv and all that was generated
-	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks tests/generated
+	@rm -rf .venv .venv-clients build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks tests/generated
 	@rm -f mycelium/_core/*.so mycelium/_core/*.c mycelium/_core/*.html
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from mycelium import __version__
-from mycelium.cli import data, devchain, node, output
+from mycelium.cli import data, devchain, node, output, policy
 from mycelium.cli import devnet as devnet_commands
 from mycelium.cli.target import Json
 from mycelium.config import PROTOCOL_VERSION
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 node_app = typer.Typer(no_args_is_help=True, help="Run a node, or look at one.")
+policy_app = typer.Typer(no_args_is_help=True, help="Who may read and write what: policies and grants.")
 devnet_app = typer.Typer(no_args_is_help=True, help="A local network of real nodes, for trying things out.")
 
 
@@ -50,6 +51,8 @@ def version(json: Json = False) -> None:
 app.add_typer(node_app, name="node")
 data.register(app)
 node.register(app, node_app)
+app.add_typer(policy_app, name="policy")
+policy.register(policy_app)
 app.add_typer(devnet_app, name="devnet")
 devnet_commands.register(devnet_app)
 devchain.register(devnet_app)

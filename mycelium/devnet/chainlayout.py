@@ -16,6 +16,7 @@ from typing import Final
 
 from mycelium.devnet import layout, wallets
 from mycelium.devnet.chain import specfile
+from mycelium.devnet.chain.metadata import RuntimeSpec
 from mycelium.devnet.chain.spec import ChainSpec, Neuron, RecordedNeuron, Subnet, recorded_neurons
 from mycelium.devnet.layout import HOST, NETUID, ChainPlace, NetworkState, NodePlace
 from mycelium.devnet.wallets import HOTKEY, Wallet
@@ -124,6 +125,7 @@ def _spec(network: ChainNetwork, state: NetworkState, recorded: list[RecordedNeu
         balances=balances,
         subnets=(subnet,),
         genesis_time_ms=state.genesis_time_ms,
+        runtime=RuntimeSpec(recent_items=True),
         # Another network, another genesis: no node takes one for the other.
         seed=int(state.genesis, 16) % 2**31,
         sudo=owner.coldkey.account,

@@ -61,6 +61,11 @@ class SourceAuthority:
             known = self._writers[id(found.members)] = (found.members, held)
         return known[1]
 
+    def policy_now(self) -> tuple[int, bytes | None]:
+        """The present epoch, and the digest of the policy in force in it; None: the default one."""
+        epoch = self._source.epoch()
+        return epoch.number, epoch.policy
+
     def policy_missing(self) -> bytes | None:
         """The digest of the policy in force, if its document is not here."""
         name = self._source.epoch().policy

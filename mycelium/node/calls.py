@@ -31,6 +31,7 @@ TABLES: Final = "tables"
 STATUS: Final = "status"
 DIGESTS: Final = "digests"
 CHECKPOINT: Final = "checkpoint"
+POLICY: Final = "policy"
 
 PUT: Final = "put"
 DELETE: Final = "delete"
@@ -121,6 +122,20 @@ class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
     """`path` is absolute, on the node's own machine."""
 
     path: str
+
+
+class Publish(msgspec.Struct, array_like=True, frozen=True):
+    """A policy document to put into the store; None only asks."""
+
+    document: bytes | None
+
+
+class PolicyInfo(msgspec.Struct, array_like=True, frozen=True):
+    """digest: of the policy that was published, or else of the one in force; None where there is none. epoch: now."""
+
+    epoch: int
+    digest: bytes | None
+    document: bytes | None
 
 
 _encoder = msgspec.msgpack.Encoder()

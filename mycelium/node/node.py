@@ -17,12 +17,13 @@ from typing import Any
 
 from mycelium._core import codec
 from mycelium.config import DRAIN_S, PING_INTERVAL_MS
+from mycelium.database import grants
 from mycelium.database.backup import check_label
 from mycelium.database.database import Database, wall_ms
 from mycelium.database.policy import OBSERVER, Action
 from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
-from mycelium.errors import ConfigError, MyceliumError, StoreError, Unauthorised
+from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreError, Unauthorised
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch, Source, StaticSource
 from mycelium.node import joining
@@ -71,7 +72,9 @@ class Node:
         self.metrics = Metrics()
         self.started_s = time.monotonic()
         self.now_ms = wall_ms
-        self._service = Service(database, self.status, settings.clients, authority.rights_now)
+        self._service = Service(
+            database, self.status, settings.clients, authority.rights_now, authority.policy_now
+        )
         local = Local(keypair, Network(settings.netuid, genesis), database.generation, self._role_of)
         self.hub = Hub(
             local,
@@ -128,6 +131,7 @@ class Node:
             authority = SourceAuthority(source)
             database = Database(store, tables, keypair, settings.netuid, joined.genesis, authority)
             authority.documents = database.policy_document
+            database.engine.grants = _grants(settings, joined.genesis)
         except BaseException:
             if source is not None:
                 await source.close()
@@ -224,6 +228,24 @@ class Node:
         elif message.type in _CALLS:
             self.calls.receive(link, message)
         # A program's pings and pongs need no answer but the link's own.
+
+
+def _grants(settings: Settings, genesis: bytes) -> list[bytes]:
+    """The grants that the settings name. ConfigError for one that is none, or of another account."""
+    found = []
+    account, network = settings.keypair().account, grants.network_id(settings.netuid, genesis)
+    for path in settings.grants:
+        try:
+            token = bytes.fromhex(path.read_text(encoding="ascii").strip())
+            holder = grants.read(token, network).holder
+        except (OSError, ValueError, PolicyRefused) as error:
+            raise ConfigError(f"{path}: {error}", "write it with `mycelium policy grant`") from None
+        if holder != account:
+            raise ConfigError(
+                f"{path} is a grant to {format_account(holder)}, not to this node's account", "remove it"
+            )
+        found.append(token)
+    return found
 
 
 def _check_clients(settings: Settings, members: StaticSource) -> None:

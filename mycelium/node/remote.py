@@ -89,6 +89,20 @@ class RemoteNode:
         found: dict[str, Any] = await self.database.ask(calls.STATUS, b"", dict[str, Any])
         return found
 
+    async def policy(self) -> calls.PolicyInfo:
+        """The policy in force, and the present epoch."""
+        found: calls.PolicyInfo = await self.database.ask(
+            calls.POLICY, calls.encode(calls.Publish(None)), calls.PolicyInfo
+        )
+        return found
+
+    async def publish_policy(self, document: bytes) -> calls.PolicyInfo:
+        """Put a policy into the store, for all nodes to have when the chain names it. PolicyRefused, Unauthorised."""
+        found: calls.PolicyInfo = await self.database.ask(
+            calls.POLICY, calls.request(calls.Publish(document)), calls.PolicyInfo
+        )
+        return found
+
     async def close(self) -> None:
         """End the connection."""
         await self._hub.close(drain_s=_GOODBYE_S)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from mycelium.config import CALL_BYTES_MAX
-from mycelium.database.access import Rights
+from mycelium.database import policy
+from mycelium.database.access import POLICIES, Rights
 from mycelium.database.database import Database
 from mycelium.database.policy import Action
 from mycelium.database.ranges import EVERYTHING, NOTHING, Ranges
@@ -23,6 +24,7 @@ from mycelium.database.table import Table
 from mycelium.database.watch import Change, cursor_at
 from mycelium.errors import StoreError, Unauthorised, UsageError
 from mycelium.identity import account as accounts
+from mycelium.identity.keys import digest
 from mycelium.node import calls
 
 _WATCH_BUFFER_BYTES: Final = 4 * calls.STREAM_CHUNK_BYTES
@@ -49,11 +51,13 @@ class Service:
         status: Callable[[], Mapping[str, Any]],
         clients: frozenset[bytes] = frozenset(),
         rights_now: Callable[[bytes], Rights | None] = lambda account: None,
+        policy_now: Callable[[], tuple[int, bytes | None]] = lambda: (0, None),
     ) -> None:
         self._database = database
         self._status = status
         self._allowed = clients | {database.account}
         self._rights_now = rights_now
+        self._policy_now = policy_now
         self.handlers: dict[str, Handler] = {
             calls.GET: self._get,
             calls.WRITE: self._guarded(self._write),
@@ -62,6 +66,7 @@ class Service:
             calls.STATUS: self._guarded(self._node_status),
             calls.DIGESTS: self._guarded(self._digests),
             calls.CHECKPOINT: self._checkpoint,
+            calls.POLICY: self._guarded(self._policy),
         }
         self.streams: dict[str, Stream] = {
             calls.FETCH: _closing(self._fetch),
@@ -178,6 +183,18 @@ class Service:
             digest, rows = await self._database.state_digest(space)
             spaces[space] = {"digest": digest, "rows": rows}
         return calls.encode(spaces)
+
+    async def _policy(self, body: bytes) -> bytes:
+        """Publish a policy, or say which one is in force. What puts it in force is the chain."""
+        document = calls.decode(body, calls.Publish).document
+        epoch, name = self._policy_now()
+        if document is None:
+            found = None if name is None else self._database.policy_document(name)
+            return calls.encode(calls.PolicyInfo(epoch, name, found))
+        policy.parse(document)
+        name = digest(document)
+        await self._database.system(POLICIES.name).put(name.hex(), document)
+        return calls.encode(calls.PolicyInfo(epoch, name, document))
 
     async def _checkpoint(self, link: Caller, body: bytes) -> bytes:
         # It writes where the node may write: for the operator, who holds the hotkey, and not for every client.

@@ -44,6 +44,7 @@ from types import MappingProxyType
 from typing import Final
 
 from mycelium import config
+from mycelium.database.access import SYS
 from mycelium.errors import ConfigError
 from mycelium.identity import account as accounts
 from mycelium.identity import wallet as wallets
@@ -111,6 +112,7 @@ class Settings:
     tables: Mapping[str, TableSettings]
     auth_mode: str = "session"
     clients: frozenset[bytes] = field(default_factory=frozenset)
+    grants: tuple[Path, ...] = ()
     peers: Mapping[bytes, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
@@ -146,6 +148,7 @@ class Settings:
             )
             for client in auth.strings("clients", "SS58 accounts")
         )
+        grants = tuple(_path(base, name) for name in auth.strings("grants", "files of grants"))
         auth.finish()
         peers = _peers(file.root.section("peers", "a [peers] section", required=False))
         file.root.finish()
@@ -163,6 +166,7 @@ class Settings:
             tables=MappingProxyType(tables),
             auth_mode=auth_mode,
             clients=clients,
+            grants=grants,
             peers=MappingProxyType(peers),
         )
 
@@ -281,6 +285,10 @@ def _tables(section: Section) -> dict[str, TableSettings]:
         space = table.text("space", "the name of a space", DEFAULT_SPACE)
         if not _NAME.fullmatch(space):
             table.mistake("space", f"is {space!r}", f"use {_NAME_SAID}")
+        elif space == SYS:
+            table.mistake("space", f"is {SYS!r}, which is the network's own", "name another space")
+        if name.startswith(f"{SYS}."):
+            section.mistake(name, f"begins with {SYS!r}, which is the network's own", "name it differently")
         table.finish()
         tables[name] = TableSettings(name, space, merge)
     if not tables:

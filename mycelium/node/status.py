@@ -83,6 +83,7 @@ def _chain(node: Node, now_ms: int) -> dict[str, Any]:
     return {
         "policy": None if policy is None else policy.hex(),
         "block": status.block,
+        "epoch_blocks": node.source.tempo,
         "head_age_s": None if status.head_age_s is None else round(status.head_age_s, 1),
         "ready": status.writes_allowed,
         "members": len(node.source.epoch().members),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 
 import pytest
 from nodekit import Mesh, agreed, run, set_clock, until
 
+from mycelium.chain.connection import Connection
+from mycelium.chain.epochs import policy_commitment
+from mycelium.database import grants
 from mycelium.database.database import wall_ms
+from mycelium.database.policy import Action, encode
 from mycelium.devnet import chainlayout
 from mycelium.devnet.chain import specfile
 from mycelium.devnet.chain.thread import ThreadedChain
@@ -26,6 +31,7 @@ from mycelium.identity.keys import Keypair
 from mycelium.metagraph.membership import MINER, OWNER, VALIDATOR
 from mycelium.node import joining
 from mycelium.node.node import Node
+from mycelium.node.remote import connect
 from mycelium.node.settings import Settings
 
 EPOCH = chainlayout.EPOCH_BLOCKS
@@ -182,6 +188,151 @@ def test_a_restart_during_an_outage(tmp_path):
     with chain_of(network):
         run(once())
     run(once())
+
+
+def test_a_policy_on_chain_and_a_grant_beside_it(tmp_path):
+    network = prepared(tmp_path)
+    second = network.validators[1].hotkey.account
+    ruling = encode(
+        {
+            "version": 1,
+            "rules": [
+                {"who": "owner", "tables": "*", "may": ["read", "put", "delete", "admin"]},
+                {"who": "validator", "tables": "*", "may": ["read"]},
+                {"who": "validator", "tables": "main/records", "may": ["put"], "keys": {"prefix": "v/"}},
+                {"who": "miner", "tables": "main/hits", "may": ["read"], "keys": {"prefix": "public/"}},
+            ],
+        }
+    )
+    genesis = []
+
+    async def main(chain):
+        async with Mesh(network.nodes) as mesh:
+            await mesh.start()
+            await mesh.connected()
+            genesis.append(mesh[0].database.engine.identity.genesis)
+            async with connect(mesh[0].url, network.validators[0].hotkey) as remote:
+                info = await remote.publish_policy(ruling)
+                assert (await remote.policy()).digest is None
+            with Connection(chain.url, cache_dir=None) as connection:
+                call = connection.compose(
+                    "Commitments", "set_commitment", policy_commitment(NETUID, info.digest)
+                )
+                connection.submit(call, network.validators[0].hotkey, wait="submitted")
+            await mesh[1].database.table("records").put("free", 1)
+            pass_epoch(chain)
+            await entered(mesh.nodes, 2)
+            await until(lambda: not any(node.authority.policy_missing() for node in mesh.nodes), "the policy")
+            with pytest.raises(Unauthorised, match="may not put the key b'free'"):
+                await mesh[1].database.table("records").put("free", 2)
+            await mesh[1].database.table("records").put("v/1", 1)
+            await mesh[0].database.table("records").put("free", 3)
+            await mesh[0].database.table("hits").add("public/a", 5)
+            await mesh[0].database.table("hits").add("secret", 5)
+            await agreed(mesh.nodes)
+            # A miner is no member: it is a program that sees what the policy lets it.
+            async with connect(mesh[2].url, network.miners[0].hotkey) as remote:
+                hits = remote.database.table("hits")
+                assert [row.key async for row in hits.scan()] == ["public/a"]
+                assert await hits.get("public/a") == 5
+                with pytest.raises(Unauthorised):
+                    await hits.get("secret")
+                with pytest.raises(Unauthorised):
+                    await remote.policy()
+            assert mesh[1].status()["chain"]["policy"] == info.digest.hex()
+            await mesh.stop(1)
+            token = grants.issue(
+                network.validators[0].hotkey,
+                second,
+                "main",
+                "records",
+                Action.PUT,
+                network=grants.network_id(NETUID, genesis[0]),
+                epochs=(2, 3),
+            )
+            (network.nodes[1].directory / "records.grant").write_text(token.hex() + "\n")
+            config = network.nodes[1].config
+            config.write_text(config.read_text() + '\n[auth]\ngrants = ["records.grant"]\n')
+            await mesh.start(1)
+            await mesh[1].database.table("records").put("free", 4)
+            await agreed(mesh.nodes)
+            assert await mesh[2].database.table("records").get("free") == 4
+            for number in (3, 4):
+                pass_epoch(chain)
+                await entered(mesh.nodes, number)
+            with pytest.raises(Unauthorised):
+                await mesh[1].database.table("records").put("free", 5)
+
+    with chain_of(network) as chain:
+        run(main(chain))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("zz", "non-hexadecimal"), ("00", "no grant"), (None, "No such file")]
+)
+def test_a_grant_that_is_none(tmp_path, text, said):
+    network = prepared(tmp_path, 1)
+    config = network.nodes[0].config
+    config.write_text(config.read_text() + '\n[auth]\ngrants = ["x.grant"]\n')
+    if text is not None:
+        config.with_name("x.grant").write_text(text)
+    with chain_of(network), pytest.raises(ConfigError, match=said):
+        run(opened(config))
+
+
+def test_a_grant_of_another_account(tmp_path):
+    network = prepared(tmp_path, 1)
+    config = network.nodes[0].config
+    config.write_text(config.read_text() + '\n[auth]\ngrants = ["x.grant"]\n')
+    with chain_of(network) as chain:
+        token = grants.issue(
+            Keypair.generate(),
+            b"x" * 32,
+            "main",
+            "*",
+            Action.PUT,
+            network=grants.network_id(NETUID, chain.genesis),
+            epochs=(0, 1),
+        )
+        config.with_name("x.grant").write_text(token.hex())
+        with pytest.raises(ConfigError, match="not to this node's account"):
+            run(opened(config))
+
+
+def test_the_log_of_who_departed_is_sealed(tmp_path):
+    network = prepared(tmp_path)
+
+    async def main(chain):
+        async with Mesh(network.nodes) as mesh:
+            await mesh.start()
+            await mesh.connected()
+            await mesh[2].database.table("records").put("before", 1)
+            await agreed(mesh.nodes)
+            chain.faults.remove_permit(NETUID, 2)
+            for number in (2, 3):
+                pass_epoch(chain)
+                await entered(mesh.nodes, number)
+            seals = mesh[0].database.system("seals")
+
+            def attested():
+                return {node.database.engine.vector_digest("sys") for node in mesh.nodes[:2]}
+
+            async def said():
+                return [row.value async for row in seals.scan()]
+
+            async with asyncio.timeout(30):
+                while len(await said()) < 2 or len(attested()) > 1:
+                    await asyncio.sleep(0.05)
+            generation = str(mesh[2].generation)
+            assert {row["main"][generation] for row in await said()} == {1}
+            chain.faults.give_permit(NETUID, 2)
+            pass_epoch(chain)
+            await entered(mesh.nodes, 4)
+            await mesh[2].database.table("records").put("after", 1)
+            await agreed(mesh.nodes)
+
+    with chain_of(network) as chain:
+        run(main(chain))
 
 
 # --- refused, in one line ---------------------------------------------------------------------------------
