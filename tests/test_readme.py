@@ -6,10 +6,14 @@ import sys
 from pathlib import Path
 
 import mycelium
+from mycelium.database.policy import parse
+from mycelium.devnet.chain.population import development
+from mycelium.devnet.chain.thread import ThreadedChain
 from mycelium.devnet.layout import free_ports
 from mycelium.identity import account as accounts
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
+from mycelium.node.settings import Settings
 
 ROOT = Path(mycelium.__file__).parents[1]
 
@@ -25,13 +29,15 @@ def replaced(text, old, new):
 
 
 def test_the_python_example_runs_on_the_printed_configuration(tmp_path):
-    (example,) = blocks("python")
+    example, _ = blocks("python")
     node, members = blocks("toml")
     keypair = Keypair.generate()
     (tmp_path / "wallets/default/hotkeys").mkdir(parents=True)
     wallets.write_file(tmp_path / "wallets/default/hotkeys/default", keypair)
     node = replaced(node, ":9090", f":{free_ports(1)[0]}")
     node = replaced(node, 'hotkey = "default"', 'hotkey = "default"\nwallet_path = "wallets"')
+    node = replaced(node, "netuid = 1\n", f'netuid = 1\ngenesis = "0x{"01" * 32}"\n')
+    node = re.sub(r"^\[chain\].*?\n\n", '[membership]\nfile = "members.toml"\n\n', node, flags=re.M | re.S)
     (tmp_path / "node.toml").write_text(node)
     account = re.search(r'"(5\w+)"', members)[1]
     (tmp_path / "members.toml").write_text(replaced(members, account, accounts.format(keypair.account)))
@@ -55,6 +61,40 @@ def test_the_python_example_runs_on_the_printed_configuration(tmp_path):
         "put miner-7 {'epoch': 812, 'score': 0.93}",
         "put miner-8 {'epoch': 812, 'score': 0.41}",
     ]
+
+
+def test_the_chain_example_runs_on_a_development_chain():
+    _, example = blocks("python")
+    with ThreadedChain(development(validators=3, miners=5), blocks="manual") as chain:
+        chain.step(30)
+        example = replaced(example, '"finney"', f'"{chain.url}"')
+        example = replaced(example, '"default/default"', '"//validator//1"')
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", example],
+            env={"PYTHONPATH": str(ROOT), "PATH": "", "XDG_CACHE_HOME": ""},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("8 neurons, 3 validators, block 3")
+    assert done.stdout.splitlines()[1] == "set_weights would work"
+
+
+def test_the_node_example_is_what_a_node_reads(tmp_path):
+    node, _ = blocks("toml")
+    (tmp_path / "node.toml").write_text(node)
+    settings = Settings.load(tmp_path / "node.toml")
+    assert (settings.chain.network, settings.chain.epoch_blocks, settings.members_file) == (
+        "finney",
+        360,
+        None,
+    )
+
+
+def test_the_policy_example_is_a_policy():
+    (document,) = blocks("json")
+    assert parse(document.encode()).document.quotas
 
 
 def test_the_commands_in_it_exist():

@@ -1,4 +1,1 @@
-"""Encrypted calls in the shape of the Fiber library. Reserved: holds no code in this version.
-
-The sessions between nodes are always encrypted and live in `mycelium.peer`.
-"""
+"""Encrypted calls in the shape of older programs. Sessions between nodes are always encrypted: see `mycelium.peer`."""

@@ -190,39 +190,43 @@ def test_a_restart_during_an_outage(tmp_path):
     run(once())
 
 
-def test_a_policy_on_chain_and_a_grant_beside_it(tmp_path):
+RULING = encode(
+    {
+        "version": 1,
+        "rules": [
+            {"who": "owner", "tables": "*", "may": ["read", "put", "delete", "admin"]},
+            {"who": "validator", "tables": "*", "may": ["read"]},
+            {"who": "validator", "tables": "main/records", "may": ["put"], "keys": {"prefix": "v/"}},
+            {"who": "miner", "tables": "main/hits", "may": ["read"], "keys": {"prefix": "public/"}},
+        ],
+    }
+)
+
+
+async def ruled(chain, network, mesh):
+    """The policy is published by the owner, named on chain, and in force in epoch 2; its digest."""
+    owner = network.validators[0].hotkey
+    async with connect(mesh[0].url, owner) as remote:
+        info = await remote.publish_policy(RULING)
+        assert (await remote.policy()).digest is None
+    with Connection(chain.url, cache_dir=None) as connection:
+        call = connection.compose("Commitments", "set_commitment", policy_commitment(NETUID, info.digest))
+        connection.submit(call, owner, wait="submitted")
+    await mesh[1].database.table("records").put("free", 1)
+    pass_epoch(chain)
+    await entered(mesh.nodes, 2)
+    await until(lambda: not any(node.authority.policy_missing() for node in mesh.nodes), "the policy")
+    return info.digest
+
+
+def test_a_policy_on_chain_decides_who_writes_and_who_sees_what(tmp_path):
     network = prepared(tmp_path)
-    second = network.validators[1].hotkey.account
-    ruling = encode(
-        {
-            "version": 1,
-            "rules": [
-                {"who": "owner", "tables": "*", "may": ["read", "put", "delete", "admin"]},
-                {"who": "validator", "tables": "*", "may": ["read"]},
-                {"who": "validator", "tables": "main/records", "may": ["put"], "keys": {"prefix": "v/"}},
-                {"who": "miner", "tables": "main/hits", "may": ["read"], "keys": {"prefix": "public/"}},
-            ],
-        }
-    )
-    genesis = []
 
     async def main(chain):
         async with Mesh(network.nodes) as mesh:
             await mesh.start()
             await mesh.connected()
-            genesis.append(mesh[0].database.engine.identity.genesis)
-            async with connect(mesh[0].url, network.validators[0].hotkey) as remote:
-                info = await remote.publish_policy(ruling)
-                assert (await remote.policy()).digest is None
-            with Connection(chain.url, cache_dir=None) as connection:
-                call = connection.compose(
-                    "Commitments", "set_commitment", policy_commitment(NETUID, info.digest)
-                )
-                connection.submit(call, network.validators[0].hotkey, wait="submitted")
-            await mesh[1].database.table("records").put("free", 1)
-            pass_epoch(chain)
-            await entered(mesh.nodes, 2)
-            await until(lambda: not any(node.authority.policy_missing() for node in mesh.nodes), "the policy")
+            name = await ruled(chain, network, mesh)
             with pytest.raises(Unauthorised, match="may not put the key b'free'"):
                 await mesh[1].database.table("records").put("free", 2)
             await mesh[1].database.table("records").put("v/1", 1)
@@ -239,7 +243,21 @@ def test_a_policy_on_chain_and_a_grant_beside_it(tmp_path):
                     await hits.get("secret")
                 with pytest.raises(Unauthorised):
                     await remote.policy()
-            assert mesh[1].status()["chain"]["policy"] == info.digest.hex()
+            assert mesh[1].status()["chain"]["policy"] == name.hex()
+
+    with chain_of(network) as chain:
+        run(main(chain))
+
+
+def test_a_grant_lets_a_node_write_what_the_policy_does_not(tmp_path):
+    network = prepared(tmp_path)
+    second = network.validators[1].hotkey.account
+
+    async def main(chain):
+        async with Mesh(network.nodes) as mesh:
+            await mesh.start()
+            await mesh.connected()
+            await ruled(chain, network, mesh)
             await mesh.stop(1)
             token = grants.issue(
                 network.validators[0].hotkey,
@@ -247,7 +265,7 @@ def test_a_policy_on_chain_and_a_grant_beside_it(tmp_path):
                 "main",
                 "records",
                 Action.PUT,
-                network=grants.network_id(NETUID, genesis[0]),
+                network=grants.network_id(NETUID, chain.genesis),
                 epochs=(2, 3),
             )
             (network.nodes[1].directory / "records.grant").write_text(token.hex() + "\n")
