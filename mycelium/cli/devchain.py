@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import inspect
 import os
 import signal
@@ -130,7 +131,8 @@ def fault(
 
     stall-head, stall-finality, refuse-connections, never-answer, garbage:
     begin; with `off` end. drop-connections: now. delay MS. too-many-requests
-    http, rpc or off. reorg COUNT [force]. upgrade. deregister NETUID UID.
+    http, rpc or off. reorg COUNT [force]. upgrade [SPEC_VERSION [GROWN
+    [NETUID_NEWTYPE]]], the last two true or false. deregister NETUID UID.
     remove-permit and give-permit NETUID UID. set-storage KEY VALUE. set-item PALLET ITEM
     PARAMS VALUE. shift-time MS. new-genesis. step COUNT. status. clear: end all.
 
@@ -171,9 +173,12 @@ def _beginning(spec: Path | None, netuid: int, validators: int, miners: int, see
         from mycelium.devnet.chain.specfile import read
 
         return read(spec)
+    from mycelium.devnet.chain.metadata import RuntimeSpec
     from mycelium.devnet.chain.population import development
 
-    return development(netuid=netuid, validators=validators, miners=miners, seed=seed)
+    made = development(netuid=netuid, validators=validators, miners=miners, seed=seed)
+    # What newer clients ask for and spec 424 has not yet.
+    return dataclasses.replace(made, runtime=RuntimeSpec(recent_items=True))
 
 
 async def _serve(spec: ChainSpec, options: Options, *, json: bool, until_eof: bool) -> int:
