@@ -131,10 +131,11 @@ def fault(
 
     stall-head, stall-finality, refuse-connections, never-answer, garbage:
     begin; with `off` end. drop-connections: now. delay MS. too-many-requests
-    http, rpc or off. reorg COUNT [force]. upgrade [SPEC_VERSION [GROWN
-    [NETUID_NEWTYPE]]], the last two true or false. deregister NETUID UID.
-    remove-permit and give-permit NETUID UID. set-storage KEY VALUE. set-item PALLET ITEM
-    PARAMS VALUE. shift-time MS. new-genesis. step COUNT. status. clear: end all.
+    http, rpc or off. reorg COUNT, with `force` past finality. upgrade, with
+    SPEC_VERSION and two of true or false for GROWN and NETUID_NEWTYPE.
+    deregister NETUID UID. remove-permit and give-permit NETUID UID.
+    set-storage KEY VALUE. set-item PALLET ITEM PARAMS VALUE. shift-time MS.
+    new-genesis. step COUNT. status. clear: end all.
 
     delay, never-answer and garbage take the methods they concern as a last
     argument, with commas between.
