@@ -64,7 +64,7 @@ class FixedAuthority:
     def present(self) -> int:
         return 0
 
-    def stakes(self, epoch: int) -> None:
+    def stakes(self, epoch: int, *, ask: bool = True) -> None:
         """Nobody ever departs."""
 
     def block_time_ms(self, block: int) -> int | None:

@@ -21,7 +21,7 @@ from mycelium.chain.connection import Connection
 from mycelium.chain.epochs import Rules
 from mycelium.chain.feeds import RETRY_S
 from mycelium.config import EPOCH_STALL_S, EPOCH_START_S, EPOCH_TICK_S, EPOCHS_CACHED_MAX
-from mycelium.errors import ChainError, ChainUnreachable, StoreError
+from mycelium.errors import ChainError, ChainUnreachable, MetagraphError, StoreError
 from mycelium.metagraph.epochfile import EpochFile
 from mycelium.metagraph.membership import MINER, OBSERVER, Epoch, Member, SourceStatus
 from mycelium.metagraph.tracker import (
@@ -105,12 +105,15 @@ class ChainSource:
         return self._with_observers(found)
 
     def epoch_at(self, number: int) -> Epoch | None:
-        """A known epoch; one that is not known is read, if it can be."""
+        """A known epoch as the chain has it, without observers; one that is not known is read, if it can be."""
         found = self._file.epoch(number)
         if found is None:
             self._tracker.want(number)
-            return None
-        return self._with_observers(found)
+        return found
+
+    def peek(self, number: int) -> Epoch | None:
+        """A known epoch; one that is not stays so."""
+        return self._file.epoch(number)
 
     def block_now(self, now_ms: int) -> int:
         """The block that new batches refer to."""
@@ -201,7 +204,11 @@ class ChainSource:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(EPOCH_TICK_S)
-            self._handle(Tick())
+            try:
+                self._handle(Tick())
+            except Exception:
+                # Of what is called when an epoch begins: it must not end the following.
+                log.exception("what follows from an epoch failed")
             head = self._tracker.head
             now_s = time.monotonic()
             if head is not None and now_s - self._left_s > self._stall_s:
@@ -247,17 +254,18 @@ class ChainSource:
             )
             if connection.endpoint != endpoint:
                 raise ChainUnreachable("the endpoint was lost while it was read")
-        except ChainError as error:
-            self._handle(ReadFailed(effect.number, error.what, error.remedy))
+        except Exception as error:  # noqa: BLE001 - an endpoint can answer anything: the next reading is due all the same
+            failed = error if isinstance(error, ChainError) else _unreadable(error)
+            self._handle(ReadFailed(effect.number, failed.what, failed.remedy))
             if self._first_failure is not None and not self._first_failure.done():
-                self._first_failure.set_result(error)
+                self._first_failure.set_result(failed)
             return
         self._handle(EpochRead(reading, endpoint))
 
     async def _read_times(self, blocks: tuple[int, ...]) -> None:
         times_ms: dict[int, int] = {}
         for block in blocks:
-            with suppress(ChainError):  # who needs it asks again
+            with suppress(ChainError, ValueError, TypeError, LookupError):  # who needs it asks again
                 block_hash = await self._aio.hash_of(block)
                 if block_hash is not None:
                     times_ms[block] = await self._aio.timestamp_ms(block_hash)
@@ -309,3 +317,9 @@ class ChainSource:
             if len(self._seen) > EPOCHS_CACHED_MAX:
                 self._seen.popitem(last=False)
         return seen[1]
+
+
+def _unreadable(error: Exception) -> MetagraphError:
+    return MetagraphError(
+        f"the endpoint answered what is no epoch ({type(error).__name__}: {error})", "try another endpoint"
+    )

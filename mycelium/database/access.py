@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from mycelium._core.allow import first_outside
 from mycelium._core.codec import Batch
-from mycelium.config import GRANTS_PER_BATCH_MAX, POLICY_BYTES_MAX
+from mycelium.config import GRANTS_PER_BATCH_MAX, POLICY_BYTES_MAX, SEAL_EPOCHS
 from mycelium.database import grants, value
 from mycelium.database.grants import Grant
 from mycelium.database.policy import OBSERVER, OWNER, VALIDATOR, WRITE, Action, Policy, Quota
@@ -189,13 +189,26 @@ def _grant_of(payload: bytes, network: bytes) -> Grant:
 
 
 def _check_sys(batch: Batch) -> None:
-    """Only the tables there are, as they are, and only documents that are named by their digest."""
+    """Only the tables there are, as they are, documents named by their digest, and seals of epochs not long past."""
     known = {(table.name, int(table.merge)) for table in SYS_TABLES}
     if not known.issuperset(batch.tables):
         raise Unauthorised(f"the space {SYS!r} has no such table")
     for table, op, key, payload in batch.changes():
-        if batch.tables[table][0] == POLICIES.name and op == Op.PUT:
+        if batch.tables[table][0] == SEALS.name:
+            _check_seal(batch, op, key)
+        elif op == Op.PUT:
             data = value.value_of(payload)
             raw = data.encode() if isinstance(data, str) else data
             if not isinstance(raw, bytes) or len(raw) > POLICY_BYTES_MAX or key != digest(raw).hex().encode():
                 raise Unauthorised("a policy under another name than its digest")
+
+
+def _check_seal(batch: Batch, op: int, key: bytes) -> None:
+    """Who attests names an epoch that is over: else every number there is could be made a seal to look at."""
+    epoch = key.rpartition(b"/")[2]
+    recent = range(max(0, batch.epoch - SEAL_EPOCHS), batch.epoch)
+    if op != Op.PUT or len(epoch) > _EPOCH_DIGITS or not epoch.isdigit() or int(epoch) not in recent:
+        raise Unauthorised("an attestation is put for an epoch that is over, and not for long")
+
+
+_EPOCH_DIGITS: Final = 20

@@ -408,7 +408,7 @@ class Engine:
         self.counts["changes"] += batch.count
         applied = Applied(index, batch, signature, own)
         if batch.space == SYS:
-            self.seals.refresh()
+            self.seals.written(batch)
         for callback in self.on_applied:
             callback(applied)
         return applied

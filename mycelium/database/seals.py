@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
+from mycelium._core.codec import Batch
 from mycelium.config import SEAL_EPOCHS
 from mycelium.database import schema, value
 from mycelium.database.access import SEALS, SYS
@@ -35,8 +36,11 @@ class Writers(Protocol):
         """The number of the present epoch."""
         ...
 
-    def stakes(self, epoch: int) -> Mapping[bytes, int] | None:
-        """Accounts that can write in an epoch, with their stake in rao; None while the epoch is not known."""
+    def stakes(self, epoch: int, *, ask: bool = True) -> Mapping[bytes, int] | None:
+        """Accounts that can write in an epoch, with their stake in rao; None while the epoch is not known.
+
+        ask: whether it is asked for then.
+        """
         ...
 
 
@@ -66,7 +70,7 @@ class Cut(NamedTuple):
 
 
 class Seals:
-    """Of one store. `refresh` after anything was written to `sys/seals`."""
+    """Of one store."""
 
     def __init__(self, store: Store, chain: Writers) -> None:
         self._store = store
@@ -82,10 +86,21 @@ class Seals:
         self._attested.clear()
         prefix = SEALS.prefix
         for key, row in self._store.scan(Column.LIVE, prefix, after_prefix(prefix)):
-            found = _parse(key[len(prefix) :], value.value_of(row[ROW_HEADER_BYTES:]))
-            if found is not None:
-                by_epoch = self._attested.setdefault(found.account, {})
-                by_epoch.setdefault(found.at, {})[found.attester] = found.heads
+            self._note(key[len(prefix) :], row)
+
+    def written(self, batch: Batch) -> None:
+        """A batch of `sys` was applied: look again at the attestations in it."""
+        for table, _, key, _ in batch.changes():
+            if batch.tables[table][0] == SEALS.name:
+                row = self._store.get(Column.LIVE, SEALS.prefix + key)
+                if row is not None:
+                    self._note(key, row)
+
+    def _note(self, key: bytes, row: bytes) -> None:
+        found = parse(key, value.value_of(row[ROW_HEADER_BYTES:]))
+        if found is not None:
+            by_epoch = self._attested.setdefault(found.account, {})
+            by_epoch.setdefault(found.at, {})[found.attester] = found.heads
 
     # --- what is taken ----------------------------------------------------------------------------------
 
@@ -140,7 +155,7 @@ class Seals:
         present = self._chain.present()
         first = max(1, present - SEAL_EPOCHS, self._seen_to + 1)
         for at in range(first, present + 1):
-            before, after = self._chain.stakes(at - 1), self._chain.stakes(at)
+            before, after = self._chain.stakes(at - 1, ask=False), self._chain.stakes(at, ask=False)
             if before is None or after is None:
                 continue  # an epoch in which this node was away: the others attest
             for account in before.keys() - after.keys():
@@ -201,7 +216,7 @@ def _heads(account: bytes, logs: Mapping[str, Mapping[Origin, OriginLog]]) -> He
     return found
 
 
-def _parse(key: bytes, said: Any) -> Attestation | None:
+def parse(key: bytes, said: Any) -> Attestation | None:
     """An attestation; None for what is none: its writer may write what it likes under its own name."""
     try:
         attester, account, at = key.decode().split("/")

@@ -33,7 +33,7 @@ class Authority(Protocol):
 
     def present(self) -> int: ...
 
-    def stakes(self, epoch: int) -> Mapping[bytes, int] | None:
+    def stakes(self, epoch: int, *, ask: bool = True) -> Mapping[bytes, int] | None:
         """Accounts that can write in an epoch, with their stake in rao."""
         ...
 

@@ -32,6 +32,11 @@ create table times(block integer primary key, time_ms integer not null);
 """
 
 
+def _storable(number: int) -> bool:
+    """From the wire come numbers that no SQLite integer holds."""
+    return 0 <= number < 2**63
+
+
 class EpochFile:
     """`path`: the file, made when it is not there; None keeps everything in memory. One thread uses it.
 
@@ -70,6 +75,8 @@ class EpochFile:
         if found is not None:
             self._epochs.move_to_end(number)
             return found
+        if not _storable(number):
+            return None
         with self._said():
             row = self._db.execute(
                 "select number, digest, policy from epochs where number=?", (number,)
@@ -117,8 +124,7 @@ class EpochFile:
         found = self._times.get(block)
         if found is not None:
             return found
-        # From the wire come numbers that no SQLite integer holds.
-        if block >= 2**63:
+        if not _storable(block):
             return None
         with self._said():
             row = self._db.execute("select time_ms from times where block=?", (block,)).fetchone()

@@ -107,6 +107,10 @@ class Source(Protocol):
         """An epoch by its number; None when it is unknown as yet, and what depends on it is held."""
         ...
 
+    def peek(self, number: int) -> Epoch | None:
+        """Like `epoch_at`, of one that nobody needs: if it is unknown it stays so."""
+        ...
+
     def block_now(self, now_ms: int) -> int:
         """The newest finalised block at `now_ms`."""
         ...
@@ -208,6 +212,10 @@ class StaticSource:
         if self._last.number != number:
             self._last = Epoch(number, self.members)
         return self._last
+
+    def peek(self, number: int) -> Epoch:
+        """Any epoch."""
+        return self.epoch_at(number)
 
     def block_now(self, now_ms: int) -> int:
         """The block at `now_ms`; 0 before the genesis time."""

@@ -45,9 +45,12 @@ class SourceAuthority:
         """The number of the present epoch."""
         return self._source.epoch().number
 
-    def stakes(self, epoch: int) -> Mapping[bytes, int] | None:
-        """Accounts whose role writes, with their stake in rao; None: the epoch is not known here yet."""
-        found = self._source.epoch_at(epoch)
+    def stakes(self, epoch: int, *, ask: bool = True) -> Mapping[bytes, int] | None:
+        """Accounts whose role writes, with their stake in rao; None: the epoch is not known here yet.
+
+        ask: whether it is read then.
+        """
+        found = self._source.epoch_at(epoch) if ask else self._source.peek(epoch)
         if found is None:
             return None
         known = self._writers.get(id(found.members))

@@ -21,7 +21,7 @@ from mycelium.database.engine import Applied, Engine
 from mycelium.database.policy import Action
 from mycelium.database.sync import SyncMachine
 from mycelium.database.vector import Held, Origin, Vector, vector_from_wire
-from mycelium.errors import LinkClosed, MalformedMessage, Silence, StoreError
+from mycelium.errors import ChainOutage, LinkClosed, MalformedMessage, Silence, StoreError
 from mycelium.node.ratelimit import Quiet
 from mycelium.peer.hub import Hub
 from mycelium.peer.link import Link
@@ -203,9 +203,14 @@ class Replicator:
                 self._ping(link)
         try:
             self._engine.release(self._now_ms())
-            self._engine.seal(self._now_ms())
         except StoreError as error:
             self._quiet.error("cannot store what was held: %s", error)
+        try:
+            self._engine.seal(self._now_ms())
+        except ChainOutage as error:
+            log.debug("sealing waits for the chain: %s", error)
+        except StoreError as error:
+            self._quiet.error("cannot seal the logs of who has left: %s", error)
 
     def _ping(self, link: Link) -> None:
         self._ping_sequence += 1

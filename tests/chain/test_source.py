@@ -13,13 +13,14 @@ import pytest
 from chain.opskit import NETUID, TAO, VALIDATORS, spec
 from devnet.chain.chainkit import MINERS
 
+from mycelium.chain import epochs
 from mycelium.chain.connection import Connection
 from mycelium.chain.epochs import Rules
 from mycelium.chain.source import ChainSource
 from mycelium.devnet.chain.thread import ThreadedChain
 from mycelium.errors import ChainError, ChainUnreachable, StoreFull, WrongChain
 from mycelium.metagraph.epochfile import EpochFile
-from mycelium.metagraph.membership import OBSERVER, VALIDATOR
+from mycelium.metagraph.membership import MINER, OBSERVER, VALIDATOR
 
 BLOCKS = 10
 SECOND = VALIDATORS[1].account
@@ -68,15 +69,15 @@ async def test_epochs_come_with_finalised_blocks():
     with chain_of() as chain:
         chain.step(12)
         async with following(chain.url) as source:
-            epochs = []
-            source.on_epoch.append(epochs.append)
+            told = []
+            source.on_epoch.append(told.append)
             assert (source.epoch().number, source.tempo, source.block_now(0)) == (1, BLOCKS, 12)
             assert source.epoch().role(SECOND) == VALIDATOR
             chain.faults.remove_permit(NETUID, 1)
             chain.step(9)
             await until(lambda: source.epoch().number == 2)
             assert not source.epoch().may_write(SECOND)
-            assert [epoch.number for epoch in epochs] == [2]
+            assert [epoch.number for epoch in told] == [2]
             assert source.epoch_at(1).may_write(SECOND)
             head = chain.run(lambda core: core.chain.best)
             assert source.block_time_ms(head.number) == head.timestamp_ms
@@ -116,7 +117,10 @@ async def test_observers_may_read_and_change_nothing_else():
             ]
             assert epoch.may_read(stranger)
             assert not epoch.may_write(stranger)
-            assert source.epoch_at(1) is epoch
+            # What decides about batches is the chain's alone.
+            assert source.epoch_at(1).role(stranger) is None
+            assert source.epoch_at(1).role(miner) == MINER
+            assert source.epoch() is epoch
 
 
 @on_loop
@@ -241,6 +245,51 @@ async def test_garbage_does_not_end_the_following(caplog):
             chain.step(10)
             await until(lambda: source.epoch().number == 3)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@on_loop
+async def test_what_is_no_epoch_at_all_is_read_again(monkeypatch):
+    with chain_of() as chain:
+        chain.step(12)
+        async with following(chain.url) as source:
+            read, broken = epochs.read, [ValueError("no such thing"), KeyError("hotkeys"), TypeError("None")]
+
+            def reading(*arguments, **keywords):
+                if broken:
+                    raise broken.pop()
+                return read(*arguments, **keywords)
+
+            monkeypatch.setattr(epochs, "read", reading)
+            chain.step(10)
+            await until(lambda: any("what is no epoch" in said for said in source.status(0).problems))
+            await until(lambda: source.epoch().number == 2)
+            assert not broken
+
+
+@on_loop
+async def test_what_fails_when_an_epoch_begins_does_not_end_the_following(caplog):
+    with chain_of() as chain:
+        chain.step(12)
+        async with following(chain.url) as source:
+
+            def failing(epoch):
+                raise RuntimeError(f"no place for epoch {epoch.number}")
+
+            source.on_epoch.append(failing)
+            for number in (2, 3):
+                chain.step(10)
+                await until(lambda number=number: source.epoch().number == number)
+    assert "no place for epoch 2" in caplog.text
+
+
+@on_loop
+async def test_an_epoch_that_nobody_needs_is_not_read():
+    with chain_of() as chain:
+        chain.step(55)
+        async with following(chain.url) as source:
+            assert source.peek(2) is None
+            assert source._tracker._wanted == {}
+            assert source.peek(5) is source.epoch_at(5)
 
 
 @on_loop

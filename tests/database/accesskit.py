@@ -34,6 +34,9 @@ class Chain:
     def epoch_at(self, number):
         return self.epochs.get(number) if number in self.known else None
 
+    def peek(self, number):
+        return self.epoch_at(number)
+
     def epoch(self):
         return self.epochs[max(self.known)] if self.known else Epoch(0, {})
 

@@ -21,6 +21,7 @@ from database.accesskit import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mycelium.config import SEAL_EPOCHS
 from mycelium.database import grants, value
 from mycelium.database.access import POLICIES, SEALS, SYS
 from mycelium.database.policy import Action
@@ -110,7 +111,9 @@ def sys_batch(name, table, key, payload, op=Op.PUT):
     return kit.forge(kit.engine(name), changes, space=SYS, tables=[(table.name, int(table.merge))])
 
 
-SEAL_KEY = accounts.format(kit.keypair(B).account).encode() + b"/x"
+SEAL_KEY = accounts.format(kit.keypair(B).account).encode() + b"/x/%d" % (FIRST - 1)
+LATE_KEY = SEAL_KEY[: -len(str(FIRST))] + b"/%d" % (FIRST - SEAL_EPOCHS - 1)
+SOON_KEY = SEAL_KEY[: -len(str(FIRST))] + b"/%d" % FIRST
 TEXT = document()
 
 
@@ -125,6 +128,11 @@ TEXT = document()
         (C, POLICIES, digest(TEXT).hex().encode(), value.value_bytes(TEXT), Op.PUT, "unauthorised"),
         (B, SEALS, SEAL_KEY, value.value_bytes({}), Op.PUT, Outcome.APPLIED),
         (A, SEALS, SEAL_KEY, value.value_bytes({}), Op.PUT, "unauthorised"),
+        (B, SEALS, SEAL_KEY, b"", Op.DELETE, "unauthorised"),
+        (B, SEALS, SEAL_KEY + b"x", value.value_bytes({}), Op.PUT, "unauthorised"),
+        (B, SEALS, SEAL_KEY + b"0" * 30, value.value_bytes({}), Op.PUT, "unauthorised"),
+        (B, SEALS, LATE_KEY, value.value_bytes({}), Op.PUT, "unauthorised"),
+        (B, SEALS, SOON_KEY, value.value_bytes({}), Op.PUT, "unauthorised"),
         (B, TableSpec("other", SYS, MergeType.LWW), b"k", b"\0v", Op.PUT, "unauthorised"),
         (B, TableSpec("policy", SYS, MergeType.SET), b"k", b"\0v", Op.INSERT, "unauthorised"),
     ],

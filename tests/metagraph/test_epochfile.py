@@ -46,7 +46,7 @@ def test_an_empty_one_knows_nothing():
         None,
         None,
     )
-    assert empty.block_time_ms(2**64 - 1) is None
+    assert (empty.block_time_ms(2**64 - 1), empty.epoch(2**64 - 1), empty.epoch(-1)) == (None, None, None)
     empty.close()
 
 
