@@ -254,7 +254,7 @@ class ChainSource:
             )
             if connection.endpoint != endpoint:
                 raise ChainUnreachable("the endpoint was lost while it was read")
-        except Exception as error:  # noqa: BLE001 - an endpoint can answer anything: the next reading is due all the same
+        except Exception as error:  # noqa: BLE001 - an endpoint can answer anything
             failed = error if isinstance(error, ChainError) else _unreadable(error)
             self._handle(ReadFailed(effect.number, failed.what, failed.remedy))
             if self._first_failure is not None and not self._first_failure.done():
