@@ -7,14 +7,10 @@ gives the membership once the data directory is the node's own. Owns no session 
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mycelium.chain import networks
-from mycelium.chain.connection import Connection
-from mycelium.chain.epochs import Rules
-from mycelium.chain.source import ChainSource
 from mycelium.database.backup import read_label
 from mycelium.errors import ChainError, ConfigError
 from mycelium.metagraph import epochfile
@@ -23,7 +19,8 @@ from mycelium.metagraph.membership import Source, StaticSource
 from mycelium.node.chain_settings import ChainSettings
 from mycelium.node.settings import Settings
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from mycelium.chain.connection import Connection
 
 _PALLET: Final = "SubtensorModule"
 _ARCHIVES: Final = {"finney": "archive"}
@@ -52,6 +49,9 @@ class Joined:
         """
         if self.members is not None:
             return self.members
+        from mycelium.chain.epochs import Rules
+        from mycelium.chain.source import ChainSource
+
         assert self._connection is not None, "a network is of a chain or of a file"
         assert self.settings.chain is not None, "only [chain] has a connection"
         chain, netuid = self.settings.chain, self.settings.netuid
@@ -83,6 +83,9 @@ async def find(settings: Settings) -> Joined:
         assert settings.genesis is not None, "settings with members have a genesis"
         assert settings.members_file is not None, "settings have members of a file or [chain]"
         return Joined(settings, settings.genesis, StaticSource.load(settings.members_file))
+    # Only here: substrate-interface takes 30 MiB, which a network without a chain has no use for.
+    from mycelium.chain.connection import Connection
+
     chain = settings.chain
     genesis = settings.genesis
     if genesis is None and chain.network:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mycelium._version import __version__
 from mycelium.config import PROTOCOL_VERSION
 from mycelium.identity.account import format as format_account
+from mycelium.metagraph.statistics import statistics
 
 if TYPE_CHECKING:
     from mycelium.node.node import Node
@@ -40,6 +42,7 @@ def node_status(node: Node) -> dict[str, Any]:
         "role": node.source.epoch().role(node.account),
         "epoch": node.source.epoch().number,
         "chain": _chain(node, now_ms),
+        "network": asdict(statistics(node.source.epoch())),
         "netuid": node.settings.netuid,
         "peers": _peers(node),
         "unreachable": {
