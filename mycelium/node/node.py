@@ -10,7 +10,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class Node:
         self.database = database
         self.account = keypair.account
         self.generation = database.generation
-        self.metrics = Metrics()
+        self.metrics = Metrics(self._gauges)
         self.started_s = time.monotonic()
         self.now_ms = wall_ms
         self._service = Service(
@@ -176,6 +176,21 @@ class Node:
                 self.replicator.tick()
             except Exception:
                 log.exception("the periodic work of the node failed; it goes on")
+
+    def _gauges(self) -> Iterator[tuple[str, str, float]]:
+        status = self.source.status(self.now_ms())
+        yield "mycelium_epoch", "The present epoch.", status.epoch
+        yield (
+            "mycelium_chain_ready",
+            "1 while the chain is heard and new batches can refer to it.",
+            status.writes_allowed,
+        )
+        if status.head_age_s is not None:
+            yield (
+                "mycelium_chain_head_age_seconds",
+                "Age of the newest finalised block known.",
+                status.head_age_s,
+            )
 
     # --- epochs -----------------------------------------------------------------------------------------
 

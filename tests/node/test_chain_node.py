@@ -85,6 +85,10 @@ def test_roles_and_addresses_come_from_the_chain(tmp_path):
             assert status["epoch"] == epoch.number == 1
             assert status["chain"]["ready"] is True
             assert status["chain"]["problems"] == []
+            assert status["network"]["nakamoto"] == 2
+            sample = mesh[1].metrics.registry.get_sample_value
+            assert (sample("mycelium_epoch"), sample("mycelium_chain_ready")) == (1, 1)
+            assert sample("mycelium_chain_head_age_seconds") >= 0
 
     with chain_of(network):
         run(main())
