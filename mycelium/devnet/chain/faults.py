@@ -33,6 +33,7 @@ class Switches:
     refusing: new connections are closed at once. too_many_requests: OFF, HTTP (the upgrade is answered with
     status 429) or RPC (every request with error -32029). delay_ms: every answer comes that much later. silent:
     no answer comes. garbage: what comes is no JSON. methods: delay, silence and garbage concern only these.
+    unanswered: requests that were met with silence so far.
     """
 
     refusing: bool = False
@@ -41,6 +42,7 @@ class Switches:
     silent: bool = False
     garbage: bool = False
     methods: tuple[str, ...] = ()
+    unanswered: int = 0
 
     @property
     def answers(self) -> bool:

@@ -107,7 +107,10 @@ class _Connection:
             answer = rpc.refusal(request, busy())
         else:
             answer = rpc.answer(request, self._table, self)
-        if switches.silent or answer is None:
+        if switches.silent:
+            switches.unanswered += 1
+            return
+        if answer is None:
             return
         answer = GARBAGE if switches.garbage else answer
         if switches.delay_ms:

@@ -164,8 +164,12 @@ async def returns(url, account, netuid):
             asyncio.create_task(substrate.rpc_request("system_accountNextIndex", [account])),
             asyncio.create_task(substrate.rpc_request("chain_getBlockHash", [0])),
         ]
-        dropped = await operate(url, "dev_dropConnections")
+        # A request that is dropped before the client has sent it is lost by the client, on any chain.
+        while (await operate(url, "dev_status"))["unanswered"] < len(asked):
+            await asyncio.sleep(0.01)
+        # Before the drop: what it asks again must find a chain that answers.
         await operate(url, "dev_neverAnswer", False)
+        dropped = await operate(url, "dev_dropConnections")
         answers = [answer["result"] for answer in await asyncio.wait_for(asyncio.gather(*asked), 60)]
         after = await substrate.query("System", "Account", [account])
         tempo = await substrate.query("SubtensorModule", "Tempo", [netuid])

@@ -173,6 +173,7 @@ def test_no_answers_at_all():
             "silent": True,
             "garbage": False,
             "methods": [],
+            "unanswered": 1,
         }
         await asker.ask("dev_clear")
         assert await asker.ask("system_chain") == "a fake chain"
