@@ -65,8 +65,7 @@ class ChainSource:
         start_s: float = EPOCH_START_S,
     ) -> None:
         self.on_epoch: list[Callable[[Epoch], None]] = []
-        self.on_known: list[Callable[[], None]] = []
-        """Called when an epoch or a block's time has become known that was asked for in vain."""
+        self.on_known: list[Callable[[bool], None]] = []
         self.rules = rules
         self._connection = connection
         self._aio = AsyncConnection(connection)
@@ -231,7 +230,7 @@ class ChainSource:
             self._present.set()
         if isinstance(what, EpochRead | TimesRead | HeadSeen):
             for callback in self.on_known:
-                callback()
+                callback(not isinstance(what, HeadSeen))
 
     def _do(self, effect: Effect) -> None:
         if isinstance(effect, ReadEpoch):

@@ -265,7 +265,11 @@ class Engine:
         due_ms = time_ms_of(batch.hlc_first + batch.count - 1) - CLOCK_AHEAD_MS
         if not decided or due_ms > now_ms:
             kept = self._holds.add(
-                batch.account, raw, signature, due_ms if decided else now_ms + CLOCK_AHEAD_MS
+                batch.account,
+                raw,
+                signature,
+                due_ms if decided else now_ms + CLOCK_AHEAD_MS,
+                undecided=not decided,
             )
             return self._count(Outcome.HELD if kept else Outcome.LEFT)
         if not log.spans and self._generations(batch.space, batch.account) >= GENERATIONS_MAX:
@@ -291,6 +295,11 @@ class Engine:
                 # The relayer is long gone; the batch was signed, so this is its origin's fault.
                 self.counts[f"refused-{error.reason}"] += 1
         return applied
+
+    def known(self, now_ms: int) -> int:
+        """An epoch or a block has become known: try again what waited for one. Returns how many were applied."""
+        self._holds.hurry()
+        return self.release(now_ms)
 
     @property
     def held(self) -> int:

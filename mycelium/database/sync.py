@@ -127,6 +127,10 @@ class SyncMachine:
     def fetching(self) -> int:
         return len(self._fetches)
 
+    def unbar(self) -> None:
+        """What could not be taken may be taken now: ask for it again."""
+        self._barred.clear()
+
     # --- the asking side --------------------------------------------------------------------------------
 
     def digest_seen(self, peer: int, space: str, digest: bytes, now_ms: int) -> SyncRequest | None:

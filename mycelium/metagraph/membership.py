@@ -93,6 +93,8 @@ class Source(Protocol):
 
     on_epoch: list[Callable[[Epoch], None]]
     """Called on the loop when another epoch is the present one."""
+    on_known: list[Callable[[bool], None]]
+    """Called on the loop when more is known than before; with True when it is something that was asked for."""
 
     @property
     def tempo(self) -> int:
@@ -162,6 +164,7 @@ class StaticSource:
         self.block_ms = block_ms
         self._tempo = tempo
         self.on_epoch: list[Callable[[Epoch], None]] = []
+        self.on_known: list[Callable[[bool], None]] = []
         self._clock_ms = clock_ms
         self._last = Epoch(0, self.members)
 

@@ -148,6 +148,7 @@ class Node:
     async def _start(self) -> None:
         await self.server.start()
         self.source.on_epoch.append(self._entered)
+        self.source.on_known.append(self.replicator.known)
         self._entered(self.source.epoch())
         self._ticker = asyncio.create_task(self._tick(), name="tick")
 

@@ -212,6 +212,15 @@ class Replicator:
         except StoreError as error:
             self._quiet.error("cannot seal the logs of who has left: %s", error)
 
+    def known(self, learned: bool) -> None:
+        """The chain told something. learned: something that was asked for, so that what was left may be taken now."""
+        try:
+            self._engine.known(self._now_ms())
+        except StoreError as error:
+            self._quiet.error("cannot store what was held: %s", error)
+        if learned:
+            self.sync.unbar()
+
     def _ping(self, link: Link) -> None:
         self._ping_sequence += 1
         digests = [

@@ -90,7 +90,7 @@ async def test_an_older_epoch_and_block_are_read_when_they_are_needed():
         chain.step(55)
         async with following(chain.url) as source:
             known = []
-            source.on_known.append(lambda: known.append(1))
+            source.on_known.append(known.append)
             assert source.epoch_at(2) is None
             assert source.block_time_ms(23) is None
             await until(lambda: source.epoch_at(2) is not None and source.block_time_ms(23) is not None)
@@ -99,7 +99,7 @@ async def test_an_older_epoch_and_block_are_read_when_they_are_needed():
                 source.block_time_ms(23)
                 == chain.run(lambda core: core.chain.block(core.chain.hash_of(23))).timestamp_ms
             )
-            assert known
+            assert True in known
             assert source.epoch_at(99) is None
 
 

@@ -72,6 +72,17 @@ def test_an_epoch_that_is_not_known_holds_and_then_decides():
     assert engine.release(NOW + 10_000) == 1
 
 
+def test_what_becomes_known_is_decided_at_once():
+    chain = Chain({FIRST: epoch(FIRST, {A: "validator", B: "validator"})}, told=False)
+    engine = replica(A, chain)
+    assert offer(engine, *batch_of(B, "k")) is Outcome.HELD
+    assert engine.known(NOW) == 0
+    assert engine.held == 1
+    chain.known.add(FIRST)
+    assert engine.known(NOW) == 1
+    assert engine.held == 0
+
+
 def test_a_policy_that_is_not_here_holds_and_then_decides():
     ruling = document(rule("miner", ["put"], keys={"prefix": "m/"}))
     chain = Chain({FIRST: epoch(FIRST, ROLES, ruling)})

@@ -35,3 +35,16 @@ def test_bytes_are_bounded() -> None:
     assert holds.add(A, bytes(HELD_BYTES_MAX), b"", 0)
     assert not holds.add(A, b"x", b"", 0)
     assert holds.add(B, bytes(HELD_BYTES_MAX), b"", 0)
+
+
+def test_what_waits_to_be_known_is_due_as_soon_as_something_is() -> None:
+    holds = Holds()
+    holds.add(A, b"ahead", b"s", 50)
+    holds.add(A, b"unknown", b"t", 60, undecided=True)
+    assert holds.due(10) == []
+    holds.hurry()
+    assert holds.due(10) == [(b"unknown", b"t")]
+    holds.hurry()
+    assert holds.due(10) == []
+    assert holds.due(50) == [(b"ahead", b"s")]
+    assert len(holds) == 0

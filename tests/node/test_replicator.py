@@ -13,7 +13,7 @@ from mycelium.database.database import Database
 from mycelium.database.memory import MemoryStore
 from mycelium.database.sync import SyncMachine
 from mycelium.database.vector import Held, Origin
-from mycelium.errors import LinkClosed
+from mycelium.errors import LinkClosed, StoreFull
 from mycelium.metagraph.membership import Member, StaticSource
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.replicator import Replicator
@@ -110,6 +110,25 @@ def test_acknowledgements_of_spaces_that_are_not_cost_nothing() -> None:
             replicator.message(link, message(link, MessageType.SYNC, ack.encode()))
         assert len(database.acks._heads) < 10
         await database.close()
+
+    asyncio.run(main())
+
+
+def test_what_the_chain_tells_lets_what_was_left_be_asked_for_again() -> None:
+    async def main() -> None:
+        database, replicator, _ = world(1)
+        barred = replicator.sync._barred
+        barred["main", database.engine.origin] = 2**60
+        replicator.known(False)
+        assert barred
+        replicator.known(True)
+        assert not barred
+        database.engine.known = full
+        replicator.known(False)
+        await database.close()
+
+    def full(now_ms: int) -> int:
+        raise StoreFull("no space left")
 
     asyncio.run(main())
 
