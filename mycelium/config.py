@@ -254,6 +254,11 @@ CHAIN_THREADS_MAX: Final = 4
 EPOCH_ANCHOR_BLOCKS: Final = 25
 """New batches refer to a block of every so many: 5 minutes. Each is one that late readers look up, 1 ms on a fast line;
 of the hour by which a batch may differ from its block this takes as much."""
+EPOCH_ANCHOR_MS: Final = 300_000
+"""Or to a block that is so much newer, where blocks come more slowly, or came to a halt."""
+EPOCH_BEHIND_MS: Final = 90_000
+"""An endpoint may be behind another for so long: then its silence about a block is no objection any more, and its
+being behind a problem."""
 EPOCH_WANTED_MAX: Final = 1_024
 """Epochs, and blocks' times, that are needed and not known; members can name any, so the oldest give way."""
 EPOCH_TIMES_READ_MAX: Final = 64
@@ -261,6 +266,10 @@ EPOCH_TIMES_READ_MAX: Final = 64
 EPOCH_RETRY_MS: Final = 1_000
 """After an epoch could not be read, or was not believed; doubles with each time."""
 EPOCH_RETRY_MAX_MS: Final = 60_000
+EPOCH_OLDER_RETRY_MAX_MS: Final = 3_600_000
+"""For an epoch that is not the present one: members can name many that no endpoint has."""
+EPOCH_DOUBTS_MAX: Final = 16
+"""Epochs that wait for a second endpoint, 80 KiB each where they have 256 members."""
 EPOCHS_CACHED_MAX: Final = 128
 """In memory, for batches that come late: 300 bytes a member where their members differ."""
 EPOCH_TIMES_CACHED_MAX: Final = 8_192
@@ -271,6 +280,10 @@ EPOCH_START_S: Final = 60
 EPOCH_STALL_S: Final = 90
 """A final block older than this makes a node ask another endpoint: a node can hang and still answer. Blocks come every
 12 s, and are final after three."""
+EPOCH_STALL_MAX_S: Final = 3_600
+"""Between two such changes where the others are no newer, or this machine's clock is wrong; doubles up to this."""
+EPOCH_OPINION_S: Final = 5.0
+"""For one question to an endpoint that is not the one followed: it is waited for before an epoch begins."""
 EPOCH_CLOCK_MS: Final = 60_000
 """A final block that is newer than this machine's clock by more than this is called a wrong clock."""
 

@@ -13,7 +13,7 @@ from typing import Any
 from mycelium.chain.header import unhex
 from mycelium.chain.rpc import Rpc
 from mycelium.chain.runtime import Version, VersionWatch
-from mycelium.chain.socket import Connect, Socket
+from mycelium.chain.socket import Socket
 from mycelium.config import CHAIN_CONNECT_S, CHAIN_REQUEST_S
 from mycelium.errors import ChainRefused, ChainUnreachable, WrongChain
 
@@ -59,16 +59,13 @@ class Access:
         archive: Sequence[str] = (),
         timeout_s: float = CHAIN_REQUEST_S,
         genesis: bytes | None = None,
-        connect: Connect = Socket,
         rng: random.Random | None = None,
     ) -> None:
         self._identity = Identity(genesis)
-        self.rpc = Rpc(endpoints, timeout_s=timeout_s, connect=connect, rng=rng, greet=self._identity.greet)
+        self.rpc = Rpc(endpoints, timeout_s=timeout_s, rng=rng, greet=self._identity.greet)
         self._archive: Rpc | None = None
         if archive:
-            self._archive = Rpc(
-                archive, timeout_s=timeout_s, connect=connect, rng=rng, greet=self._identity.check
-            )
+            self._archive = Rpc(archive, timeout_s=timeout_s, rng=rng, greet=self._identity.check)
 
     @property
     def genesis(self) -> bytes:

@@ -142,9 +142,12 @@ class AsyncConnection:
 
     # --- subscriptions ------------------------------------------------------------------------------------
 
-    async def heads(self, finalised: bool = True) -> AsyncIterator[Head]:
-        """New heads, beginning with the present one, for ever. Finalised ones only grow; some may be left out."""
-        async for head in self._follow(HeadFeed(finalised)):
+    async def heads(self, finalised: bool = True, *, growing: bool = True) -> AsyncIterator[Head]:
+        """New heads, beginning with the present one, for ever; some may be left out.
+
+        Finalised ones only grow, unless `growing` is False: then they are told as each endpoint tells them.
+        """
+        async for head in self._follow(HeadFeed(finalised, growing)):
             yield head
 
     async def storage(self, wanted: Sequence[Wanted]) -> AsyncIterator[tuple[Wanted, Any]]:

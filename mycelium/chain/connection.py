@@ -23,7 +23,7 @@ from mycelium.chain.header import Head, head_of, unhex
 from mycelium.chain.inclusion import INCLUDED
 from mycelium.chain.legacy import Substrate
 from mycelium.chain.runtime import Codec, Runtimes
-from mycelium.chain.socket import Connect, Socket, shown
+from mycelium.chain.socket import shown
 from mycelium.chain.submission import Submitter
 from mycelium.config import (
     CHAIN_BLOCKS_REMEMBERED_MAX,
@@ -45,7 +45,7 @@ class Connection(Substrate):
 
     endpoints: addresses (ws://, wss://), or the name of a network. timeout_s: of one question, with all endpoints
     tried for it. cache_dir: for runtime metadata, None for none. genesis: 32 bytes that the chain must have.
-    archive: endpoints that are asked for blocks whose state the others have discarded. rng, connect: for tests.
+    archive: endpoints that are asked for blocks whose state the others have discarded. rng: for tests.
 
     Every method that asks may raise ChainUnreachable (nobody answered in time), ChainRefused (a node said no) and
     WrongChain; what it raises beside them, it says.
@@ -61,7 +61,6 @@ class Connection(Substrate):
         genesis: bytes | None = None,
         archive: str | Sequence[str] = (),
         rng: random.Random | None = None,
-        connect: Connect = Socket,
         scan_s: float = CHAIN_SCAN_S,
     ) -> None:
         access = Access(
@@ -69,7 +68,6 @@ class Connection(Substrate):
             archive=_addresses(archive),
             timeout_s=timeout_s,
             genesis=genesis,
-            connect=connect,
             rng=rng,
         )
         super().__init__(access, ss58_format)

@@ -45,8 +45,8 @@ class Endpoints:
         url = min(self.urls, key=lambda url: self._states[url].not_before_s)
         return url, self._states[url].not_before_s - now_s
 
-    def failed(self, url: str, error: ChainError, now_s: float) -> float:
-        """It failed; the seconds for which it is left alone.
+    def failed(self, url: str, error: ChainError, now_s: float, *, hurried: bool = False) -> float:
+        """It failed; the seconds for which it is left alone. hurried: it had little time, and says no more than that.
 
         Full jitter (uniform below the bound) spreads the clients of a node that came back; one that is busy is
         left alone longer, one of another chain as long as any.
@@ -60,7 +60,8 @@ class Endpoints:
             wait_s = CHAIN_BACKOFF_MAX_S
         state.failures += 1
         state.not_before_s = now_s + wait_s
-        state.why = error
+        if not hurried or state.why is None or isinstance(error, WrongChain):
+            state.why = error
         return wait_s
 
     def good(self, url: str) -> None:

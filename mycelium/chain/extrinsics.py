@@ -215,11 +215,13 @@ def timestamp_ms(codec: Codec, extrinsics: list[bytes]) -> int:
     for raw in extrinsics:
         try:
             _, width = uncompact(raw)
+            # After the length comes the version; bare ones have no signature in between.
+            if raw[width + 1 : width + 3] == index and raw[width] < 0x80:
+                time_ms, _ = uncompact(raw[width + 3 :])
+                if time_ms < 2**63:
+                    return time_ms
         except ValueError:
-            continue
-        # After the length comes the version; bare ones have no signature in between.
-        if raw[width + 1 : width + 3] == index and raw[width] < 0x80:
-            return uncompact(raw[width + 3 :])[0]
+            continue  # cut short
     raise ChainError("the block has no timestamp", "block 0 has none; ask for a later one")
 
 

@@ -25,20 +25,23 @@ _LOOK_S: Final = 60.0
 
 
 class HeadFeed:
-    """New heads. Finalised ones grow in number, and some may be left out; best ones come as the node sees them."""
+    """New heads. Finalised ones grow in number, and some may be left out; best ones come as the node sees them.
+
+    growing: False for finalised ones too as nodes see them: another endpoint may be behind the one before it.
+    """
 
     params: Final[tuple[Any, ...]] = ()
 
-    def __init__(self, finalised: bool) -> None:
+    def __init__(self, finalised: bool, growing: bool = True) -> None:
         self.method = "chain_subscribeFinalizedHeads" if finalised else "chain_subscribeNewHeads"
-        self._finalised = finalised
+        self._growing = finalised and growing
         self._last: Head | None = None
 
     def heard(self, notice: Any) -> list[Head]:
         """What a notice tells that is new."""
         head = head_of(notice)
         last = self._last
-        if last is not None and (head == last or (self._finalised and head.number <= last.number)):
+        if last is not None and (head == last or (self._growing and head.number <= last.number)):
             return []
         self._last = head
         return [head]

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mycelium.errors import ChainError
+
+_NUMBER_MAX: Final = 2**32 - 1
 
 
 class Head(NamedTuple):
@@ -58,6 +60,8 @@ def head_of(header: Any) -> Head:
         raise ChainError("the node does not know that block", "an archive node keeps all of them")
     try:
         number = int(header["number"], 16)
+        if not 0 <= number <= _NUMBER_MAX:
+            raise ValueError(number)
         logs = [unhex(log) for log in header["digest"]["logs"]]
         parts = (unhex(header["parentHash"]), compact(number), unhex(header["stateRoot"]))
         rest = (unhex(header["extrinsicsRoot"]), compact(len(logs)), *logs)

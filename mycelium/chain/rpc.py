@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from mycelium.chain.endpoints import Endpoints
-from mycelium.chain.socket import Busy, Connect, NotSent, Socket
+from mycelium.chain.socket import Busy, NotSent, Socket
 from mycelium.chain.subscription import Subscription
 from mycelium.config import CHAIN_CONNECT_S, CHAIN_REQUEST_S
 from mycelium.errors import ChainError, ChainUnreachable
@@ -34,7 +34,9 @@ ONCE: Final = (
 )
 """Beginnings of the methods that change something: never sent a second time unasked."""
 _LEAST_S: Final = 0.02
-"""With less left no connection is opened: its failure would say nothing, and hide what was said before."""
+"""With less left no connection is opened."""
+_HURRIED_S: Final = 1.0
+"""What fails with less left says that there was no time, and does not hide what was said before."""
 _TRIES: Final = 3
 """The part of a request's time that one endpoint gets before another is tried."""
 
@@ -60,7 +62,6 @@ class Rpc:
         endpoints: Sequence[str],
         *,
         timeout_s: float = CHAIN_REQUEST_S,
-        connect: Connect = Socket,
         rng: random.Random | None = None,
         clock_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
@@ -68,7 +69,6 @@ class Rpc:
     ) -> None:
         self._endpoints = Endpoints(endpoints, rng or random.Random())  # noqa: S311 - jitter, not a secret
         self.timeout_s = timeout_s
-        self._connect = connect
         self._clock_s = clock_s
         self._closing = threading.Event()
         self._sleep = sleep or self._closing.wait
@@ -78,6 +78,8 @@ class Rpc:
         self._state = threading.Lock()
         """Held for an instant: the fields below."""
         self._current: tuple[Socket, Any] | None = None
+        self._greeted: Socket | None = None
+        """The one that is about to be the next."""
         self.connections = 0
         """How many were opened."""
 
@@ -190,22 +192,25 @@ class Rpc:
             self._opening.release()
 
     def _try(self, url: str, left_s: float) -> None:
-        began_s = self._clock_s()
+        began_s, hurried = self._clock_s(), left_s < _HURRIED_S
         try:
-            socket = self._connect(url, min(CHAIN_CONNECT_S, left_s))
+            socket = Socket(url, min(CHAIN_CONNECT_S, left_s), ended=self._closing)
         except ChainUnreachable as error:
-            self._note(url, error)
+            self._note(url, error, hurried)
             return
+        self._greeted = socket
         try:
             left_s = max(0.01, left_s - (self._clock_s() - began_s))
             greeting = None if self._greet is None else self._greet(socket, min(CHAIN_CONNECT_S, left_s))
         except ChainError as error:
             socket.close()
-            self._note(url, error)
+            self._note(url, error, hurried)
             return
         except BaseException:
             socket.close()
             raise
+        finally:
+            self._greeted = None
         with self._state:
             old, self._current = self._current, (socket, greeting)
             self.connections += 1
@@ -220,29 +225,34 @@ class Rpc:
             mine = self._current is not None and self._current[0] is socket
             if mine:
                 self._current = None
-        # Of several threads whose requests failed with one connection, the first tells.
+        # Of several threads whose requests failed with one connection, the first tells; before what waits on the
+        # connection ends with it, and asks for the next one.
         if mine:
-            socket.close()
             self._note(socket.url, error)
+            socket.close()
 
-    def _note(self, url: str, error: ChainError) -> None:
+    def _note(self, url: str, error: ChainError, hurried: bool = False) -> None:
         with self._state:
-            wait_s = self._endpoints.failed(url, error, self._clock_s())
+            wait_s = self._endpoints.failed(url, error, self._clock_s(), hurried=hurried)
         log.info("%s; left alone for %.1f s", error.what, wait_s)
 
-    def leave(self, why: str) -> None:
-        """Use another endpoint from now on, if there is one: this one answers, and not as it should."""
+    def leave(self, why: str, url: str | None = None) -> None:
+        """Drop the connection: its endpoint answers, and not as it should. The next one is to another, if there is one.
+
+        url: only if the connection is to this one. What was subscribed over it ends, and can be begun again.
+        """
         socket = self.socket
-        if socket is not None and len(self.endpoints) > 1:
+        if socket is not None and url in {None, socket.url}:
             self._failed(socket, ChainUnreachable(f"{socket.name}: {why}"))
 
     def close(self) -> None:
-        """End the connection; everything that waits raises ChainUnreachable."""
+        """End the connection; everything that waits raises ChainUnreachable, who waits for a connection too."""
         self._closing.set()
         with self._state:
             current, self._current = self._current, None
-        if current is not None:
-            current[0].close()
+        for socket in (self._greeted, None if current is None else current[0]):
+            if socket is not None:
+                socket.close()
 
     def reopen(self) -> None:
         """Let the next request open a connection again after `close`."""

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -35,6 +35,10 @@ BUSY_CODES: Final = (-32029, 429)
 """JSON-RPC errors of gateways that mean the same."""
 _decoder: Final = msgspec.json.Decoder()
 _CLOSE_S: Final = 2.0
+_LOOK_S: Final = 0.1
+"""So often who waits for a connection to open looks whether it is still wanted."""
+_EXCERPT_MAX: Final = 300
+"""Characters of what an endpoint says that stand in a message: a trapped runtime tells of it in kilobytes."""
 
 
 class Busy(ChainUnreachable):
@@ -46,9 +50,19 @@ class NotSent(ChainUnreachable):
 
 
 class Socket:
-    """An open connection. Raises ChainUnreachable, or Busy, when it cannot be opened within connect_s."""
+    """An open connection. Raises ChainUnreachable, or Busy, when it cannot be opened within connect_s.
 
-    def __init__(self, url: str, connect_s: float = CHAIN_CONNECT_S, *, ping_s: float = CHAIN_PING_S) -> None:
+    ended: set by another thread, it ends the opening too.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        connect_s: float = CHAIN_CONNECT_S,
+        *,
+        ping_s: float = CHAIN_PING_S,
+        ended: threading.Event | None = None,
+    ) -> None:
         self.url = url
         self.name = shown(url)
         """The address for messages and logs."""
@@ -67,11 +81,13 @@ class Socket:
             target=self._run, args=(connect_s,), name=f"chain {self.name}", daemon=True
         )
         self._reader.start()
-        try:
-            self._opened.result(connect_s)
-        except FutureTimeout:
-            self._fail(f"{url}: not open within {connect_s:g} s")
-            raise ChainUnreachable(f"{url}: not open within {connect_s:g} s") from None
+        give_up_s = time.monotonic() + connect_s
+        while (left_s := give_up_s - time.monotonic()) > 0 and not (ended is not None and ended.is_set()):
+            with contextlib.suppress(FutureTimeout):
+                return self._opened.result(min(_LOOK_S, left_s))
+        why = f"not open within {connect_s:g} s" if left_s <= 0 else "closed while it was opened"
+        self._fail(f"{self.name}: {why}")
+        raise ChainUnreachable(f"{self.name}: {why}")
 
     @property
     def open(self) -> bool:
@@ -108,7 +124,13 @@ class Socket:
     def subscribe(self, method: str, params: Sequence[Any], timeout_s: float) -> Subscription:
         """Begin a subscription. Notices that came before its id was known are not lost."""
         subscription = Subscription(method)
-        name = str(self.request(method, params, timeout_s))
+        answer = self.request(method, params, timeout_s)
+        if not isinstance(answer, str | int) or isinstance(answer, bool):
+            # Its notices could never be told from others: a connection that stays silent for ever.
+            raise ChainUnreachable(
+                f"{self.name}: {method} was answered with {excerpt(answer)}, which is no subscription"
+            )
+        name = str(answer)
         with self._lock:
             subscription.id = name
             for early, notice in list(self._early):
@@ -271,32 +293,33 @@ class Socket:
         wire.wake(self._websocket)
 
 
-class Connect(Protocol):
-    """How a connection is opened: `Socket`, or what a test gives."""
-
-    def __call__(self, url: str, connect_s: float, /) -> Socket: ...
-
-
 def shown(url: str) -> str:
-    """An address without what may be a secret in it: user, password, and what follows a question mark."""
+    """An address without what may be a secret in it: user, password, path, and what follows a question mark."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}{'?...' if parts.query else ''}"
+    return f"{parts.scheme}://{host}{'/...' if parts.path.strip('/') or parts.query else ''}"
 
 
-def refusal(url: str, error: Any) -> ChainRefused | Busy:
+def excerpt(said: object) -> str:
+    """What an endpoint says, fit for one line of a log: short, and without control characters."""
+    text = " ".join(str(said)[: 4 * _EXCERPT_MAX].split())
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= _EXCERPT_MAX else f"{text[:_EXCERPT_MAX]}..."
+
+
+def refusal(name: str, error: Any) -> ChainRefused | Busy:
     """A JSON-RPC error object as an exception."""
     if not isinstance(error, dict):
-        return ChainRefused(f"the node answered with an error: {error!r}")
+        return ChainRefused(f"the node answered with an error: {excerpt(error)}")
     data, code = error.get("data"), error.get("code")
     code = code if isinstance(code, int) else 0
-    message = str(error.get("message", "an error"))
+    message = excerpt(error.get("message", "an error"))
     if code in BUSY_CODES or "too many requests" in message.lower():
-        return Busy(f"{url}: {message}")
-    return ChainRefused(f"{message}: {data}" if data else message, code=code, data=data)
+        return Busy(f"{name}: {message}")
+    return ChainRefused(f"{message}: {excerpt(data)}" if data else message, code=code, data=data)
 
 
 def reason(error: Exception) -> str:
     """An exception of the network in few words."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).strip().rstrip(".").lower().splitlines()[0]
+    return excerpt(text).rstrip(".").lower()

@@ -1,7 +1,7 @@
 """Membership from the chain: drives `metagraph.tracker` with what a connection reads. Implements `membership.Source`.
 
-Owns the tasks that follow finalised blocks and read epochs, and the decision to ask another endpoint when one has
-stalled or a second opinion is needed. Decides nothing about epochs; never blocks the event loop.
+Owns the tasks that follow finalised blocks and read epochs, and the decision to leave an endpoint that has stalled.
+Decides nothing about blocks and epochs; never blocks the event loop.
 """
 
 from __future__ import annotations
@@ -11,35 +11,42 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import suppress
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mycelium.chain import epochs
 from mycelium.chain.aio import AsyncConnection
 from mycelium.chain.connection import Connection
 from mycelium.chain.epochs import Rules
 from mycelium.chain.feeds import RETRY_S
-from mycelium.config import EPOCH_STALL_S, EPOCH_START_S, EPOCH_TICK_S, EPOCHS_CACHED_MAX
-from mycelium.errors import ChainError, ChainUnreachable, MetagraphError, StoreError
+from mycelium.chain.witnesses import Witnesses
+from mycelium.config import (
+    EPOCH_STALL_MAX_S,
+    EPOCH_STALL_S,
+    EPOCH_START_S,
+    EPOCH_TICK_S,
+    EPOCHS_CACHED_MAX,
+)
+from mycelium.errors import ChainError, ChainUnreachable
 from mycelium.metagraph.epochfile import EpochFile
-from mycelium.metagraph.membership import MINER, OBSERVER, Epoch, Member, SourceStatus
-from mycelium.metagraph.tracker import (
+from mycelium.metagraph.events import (
     Alarm,
+    Ask,
     Effect,
     Entered,
-    EpochRead,
-    EpochTracker,
     HeadSeen,
     Input,
+    Leave,
     ReadEpoch,
     ReadFailed,
     ReadTimes,
     Tick,
-    TimesRead,
 )
+from mycelium.metagraph.membership import MINER, OBSERVER, Epoch, Member, SourceStatus
+from mycelium.metagraph.tracker import EpochTracker
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _CATCH_UP_S: Final = 5.0
 """A node that knows an older epoch waits this long for the present one, and then begins with what it has."""
@@ -74,20 +81,22 @@ class ChainSource:
         self._clock_ms = clock_ms
         self._stall_s = stall_s
         self._start_s = start_s
-        self._left_s = 0.0
         self._seen: OrderedDict[int, tuple[Epoch, Epoch]] = OrderedDict()
         """Number -> (the epoch as the chain has it, the same with observers)."""
-        self._others: dict[str, Connection] = {}
-        self._opinions = 0
+        self._witnesses = Witnesses(connection)
         self._tasks: set[asyncio.Task[None]] = set()
         self._present = asyncio.Event()
-        self._first_failure: asyncio.Future[ChainError] | None = None
+        self._failed: asyncio.Future[ChainError] | None = None
+        """While it starts: why no endpoint can be read."""
+        self._grew_s = self._left_s = time.monotonic()
+        """When the newest block was last another one, and when an endpoint was last left."""
+        self._patience_s = stall_s
         self._tracker = EpochTracker(
             file,
             rules.epoch_blocks,
-            change_percent_max,
-            int(outage_max_s * 1000),
-            len(connection.access.rpc.endpoints),
+            change_percent_max=change_percent_max,
+            outage_max_ms=int(outage_max_s * 1000),
+            endpoints=len(self._witnesses),
         )
 
     # --- Source -----------------------------------------------------------------------------------------
@@ -151,11 +160,13 @@ class ChainSource:
                 raise
             why = error.what if isinstance(error, ChainUnreachable) else "the chain does not answer"
             log.warning("%s; going on under epoch %d", why, self.epoch().number)
-        self._first_failure = asyncio.get_running_loop().create_future()
+        self._failed = asyncio.get_running_loop().create_future()
+        self._grew_s = self._left_s = time.monotonic()
+        log.info("waits for a final block from %s", self._witnesses.followed)
         self._spawn(self._follow(), "chain-heads")
         self._spawn(self._tick(), "chain-tick")
         present = asyncio.create_task(self._present.wait(), name="chain-present")
-        waited: set[asyncio.Future[Any]] = {present, self._first_failure}
+        waited: set[asyncio.Future[Any]] = {present, self._failed}
         try:
             await asyncio.wait(
                 waited,
@@ -164,13 +175,14 @@ class ChainSource:
             )
         finally:
             present.cancel()
-        failed = self._first_failure
-        self._first_failure = None
+        failed, self._failed = self._failed, None
         if self._tracker.epoch is None:
             if failed.done():
                 raise failed.result()
+            problems = self._tracker.status(self._clock_ms()).problems
             raise ChainUnreachable(
-                f"no finalised block was heard of in {self._start_s:.0f} s", "check the endpoints in [chain]"
+                f"no finalised block that can be believed was heard of in {self._start_s:.0f} s",
+                "; ".join(problems) or "check the endpoints in [chain]",
             )
 
     async def close(self) -> None:
@@ -179,8 +191,7 @@ class ChainSource:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._aio.close()
-        for other in self._others.values():
-            other.close()
+        await asyncio.to_thread(self._witnesses.close)
         self._file.close()
 
     # --- the chain --------------------------------------------------------------------------------------
@@ -188,99 +199,102 @@ class ChainSource:
     async def _follow(self) -> None:
         while not self._connection.access.rpc.closed:
             try:
-                async for head in self._aio.heads():
+                async for head in self._aio.heads(growing=False):
                     # Block 0 has no time, so nothing can refer to it.
                     if head.number:
-                        time_ms = await self._aio.timestamp_ms(head.hash)
-                        self._handle(HeadSeen(head.number, head.hash, time_ms))
+                        anchor = self._tracker.anchor
+                        known = None if anchor is None else anchor.number
+                        self._handle(await self._aio.call(self._witnesses.head, head, known))
             except ChainError as error:
                 log.info("following finalised blocks: %s", error.what)
-            except Exception:
-                # Whatever an endpoint sent: a node that stopped following would stop writing an hour later.
-                log.exception("following finalised blocks failed; it is begun again")
             await asyncio.sleep(RETRY_S)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(EPOCH_TICK_S)
-            try:
-                self._handle(Tick())
-            except Exception:
-                # Of what is called when an epoch begins: it must not end the following.
-                log.exception("what follows from an epoch failed")
-            head = self._tracker.head
-            now_s = time.monotonic()
-            if head is not None and now_s - self._left_s > self._stall_s:
-                age_s = (self._clock_ms() - head.time_ms) / 1000
-                if age_s > self._stall_s:
-                    self._left_s = now_s
-                    self._connection.access.rpc.leave(f"its last final block is {age_s:.0f} s old")
+            self._handle(Tick())
+            why = self._stalled()
+            if why is not None:
+                await self._leave(self._witnesses.followed, why)
+
+    def _stalled(self) -> str | None:
+        """Why the endpoint that is followed should be left for another: it can hang, and still answer."""
+        now_s, head = time.monotonic(), self._tracker.heads.newest
+        still_s = self._stall_s
+        if self._failed is not None:
+            # While it starts, each endpoint gets its turn.
+            still_s = min(still_s, self._start_s / (len(self._witnesses) + 1))
+        quiet_s = now_s - max(self._grew_s, self._left_s)
+        if quiet_s > still_s:
+            return f"no new final block for {quiet_s:.0f} s"
+        age_s = 0.0 if head is None else (self._clock_ms() - head.time_ms) / 1000
+        if age_s <= self._stall_s:
+            self._patience_s = self._stall_s
+        elif now_s - self._left_s > self._patience_s:
+            # It goes on, far behind: or is it this machine's clock? So ever more rarely.
+            self._patience_s = min(EPOCH_STALL_MAX_S, 2 * self._patience_s)
+            return f"its newest final block is {age_s:.0f} s old"
+        return None
+
+    async def _leave(self, name: str, why: str) -> None:
+        self._left_s = time.monotonic()
+        await self._aio.call(self._connection.access.rpc.leave, why, self._witnesses.url(name))
 
     def _handle(self, what: Input) -> None:
-        try:
-            effects = self._tracker.handle(what, self._clock_ms())
-        except StoreError as error:
-            # The disk is full or the file damaged: what was known stays in force, up to the limit of an outage.
-            log.error("%s", error)
-            return
+        before = self._tracker.heads.newest
+        effects = self._tracker.handle(what, self._clock_ms())
         for effect in effects:
             self._do(effect)
-        head, epoch = self._tracker.head, self._tracker.epoch
-        if head is not None and epoch is not None and epoch.number == head.number // self.rules.epoch_blocks:
+        tracker = self._tracker
+        if tracker.heads.newest is not None and (
+            before is None or tracker.heads.newest.number != before.number
+        ):
+            self._grew_s = time.monotonic()
+        if tracker.epoch is not None and tracker.epoch.number == tracker.present:
             self._present.set()
-        if isinstance(what, EpochRead | TimesRead | HeadSeen):
-            for callback in self.on_known:
-                callback(not isinstance(what, HeadSeen))
+        if not isinstance(what, Tick | ReadFailed):
+            self._tell(self.on_known, not isinstance(what, HeadSeen))
 
     def _do(self, effect: Effect) -> None:
-        if isinstance(effect, ReadEpoch):
+        if isinstance(effect, Ask):
+            self._spawn(self._ask(effect), "chain-ask")
+        elif isinstance(effect, ReadEpoch):
             self._spawn(self._read_epoch(effect), f"chain-epoch-{effect.number}")
         elif isinstance(effect, ReadTimes):
             self._spawn(self._read_times(effect.blocks), "chain-times")
+        elif isinstance(effect, Leave):
+            self._spawn(self._leave(effect.endpoint, effect.why), "chain-leave")
         elif isinstance(effect, Alarm):
             log.error("%s", effect.text)
         elif isinstance(effect, Entered):
-            epoch = self._with_observers(effect.epoch)
-            for callback in self.on_epoch:
-                callback(epoch)
+            self._tell(self.on_epoch, self._with_observers(effect.epoch))
+
+    def _tell(self, callbacks: list[Callable[[T], None]], what: T) -> None:
+        for callback in callbacks:
+            try:
+                callback(what)
+            except Exception:
+                # A node that stopped following because one of its parts failed would stop writing an hour later.
+                log.exception("what follows from news of the chain failed")
+
+    async def _ask(self, effect: Ask) -> None:
+        self._handle(await self._aio.call(self._witnesses.opinion, effect.number, effect.exclude))
 
     async def _read_epoch(self, effect: ReadEpoch) -> None:
-        try:
-            connection = self._connection if effect.exclude is None else self._other(effect.exclude)
-            endpoint = connection.endpoint
-            reading = await self._aio.call(
-                epochs.read, connection, self.rules, effect.number, known=effect.known
-            )
-            if connection.endpoint != endpoint:
-                raise ChainUnreachable("the endpoint was lost while it was read")
-        except Exception as error:  # noqa: BLE001 - an endpoint can answer anything
-            failed = error if isinstance(error, ChainError) else _unreadable(error)
-            self._handle(ReadFailed(effect.number, failed.what, failed.remedy))
-            if self._first_failure is not None and not self._first_failure.done():
-                self._first_failure.set_result(failed)
-            return
-        self._handle(EpochRead(reading, endpoint))
+        read = await self._aio.call(
+            self._witnesses.read, self.rules, effect.number, effect.exclude, effect.known
+        )
+        self._handle(read)
+        if isinstance(read, ReadFailed) and not self._tracker.reading:
+            self._read_nowhere(read.error)
+
+    def _read_nowhere(self, error: ChainError) -> None:
+        """Each endpoint has failed: what waits for the start need not wait longer."""
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_result(error)
 
     async def _read_times(self, blocks: tuple[int, ...]) -> None:
-        times_ms: dict[int, int] = {}
-        for block in blocks:
-            with suppress(ChainError, ValueError, TypeError, LookupError):  # who needs it asks again
-                block_hash = await self._aio.hash_of(block)
-                if block_hash is not None:
-                    times_ms[block] = await self._aio.timestamp_ms(block_hash)
-        self._handle(TimesRead(times_ms))
-
-    def _other(self, exclude: str) -> Connection:
-        """A connection to one endpoint that is not the excluded one."""
-        urls = [url for url in self._connection.access.rpc.endpoints if url != exclude]
-        if not urls:
-            raise ChainUnreachable("there is no second endpoint", "add one to [chain] endpoints")
-        # Another one each time, so that one that does not answer does not stand in the way.
-        self._opinions += 1
-        url = urls[self._opinions % len(urls)]
-        if url not in self._others:
-            self._others[url] = Connection((url,), genesis=self._connection.genesis)
-        return self._others[url]
+        self._handle(await self._aio.call(self._witnesses.times, blocks))
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -316,9 +330,3 @@ class ChainSource:
             if len(self._seen) > EPOCHS_CACHED_MAX:
                 self._seen.popitem(last=False)
         return seen[1]
-
-
-def _unreadable(error: Exception) -> MetagraphError:
-    return MetagraphError(
-        f"the endpoint answered what is no epoch ({type(error).__name__}: {error})", "try another endpoint"
-    )

@@ -82,7 +82,7 @@ def chain(
         ),
     ] = None,
     fast_forward: Annotated[
-        int, typer.Option(min=0, max=1_000_000, help="Make so many blocks before anyone connects.")
+        int, typer.Option(min=0, max=1_000_000, help="Make the first so many blocks before anyone connects.")
     ] = 0,
     state: Annotated[
         Path | None,
@@ -129,8 +129,8 @@ def fault(
 ) -> None:
     """Break a running development chain, or mend it.
 
-    stall-head, stall-finality, refuse-connections, never-answer, garbage:
-    begin; with `off` end. drop-connections: now. delay MS. too-many-requests
+    stall-head, stall-finality, refuse-connections, never-answer, garbage,
+    mute: begin; with `off` end. drop-connections: now. delay MS. too-many-requests
     http, rpc or off. reorg COUNT, with `force` past finality. upgrade, with
     SPEC_VERSION and two of true or false for GROWN and NETUID_NEWTYPE.
     deregister NETUID UID. remove-permit and give-permit NETUID UID.
@@ -209,8 +209,9 @@ async def _serve(spec: ChainSpec, options: Options, *, json: bool, until_eof: bo
             from mycelium.devnet.chain.statefile import StateFile
 
             stack.enter_context(contextlib.closing(StateFile(options.state, core)))
-        if options.fast_forward:
-            core.step(options.fast_forward)
+        # Of a chain that goes on where it was they are made already, or were when it was killed.
+        if (missing := options.fast_forward - core.chain.best.number) > 0:
+            core.step(missing)
         return await _served(core, options, asked, json=json)
 
 

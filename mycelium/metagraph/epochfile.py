@@ -24,12 +24,17 @@ from mycelium.metagraph.reading import Reading
 
 NAME: Final = "epochs.sqlite"
 _FORMAT: Final = 1
-_SCHEMA: Final = """
-create table meta(name text primary key, value integer not null) without rowid;
-create table sets(digest blob primary key, members blob not null) without rowid;
-create table epochs(number integer primary key, block_hash text not null, digest blob not null, policy blob);
-create table times(block integer primary key, time_ms integer not null);
-"""
+_SCHEMA: Final = (
+    "create table meta(name text primary key, value integer not null) without rowid",
+    "create table sets(digest blob primary key, members blob not null) without rowid",
+    "create table epochs(number integer primary key, block_hash text not null, digest blob not null, policy blob)",
+    "create table times(block integer primary key, time_ms integer not null)",
+    f"pragma user_version={_FORMAT}",
+)
+_SET_BLOCKS: Final = "insert or replace into meta values('epoch_blocks', ?)"
+_SET_TIME: Final = "insert or replace into times values(?, ?)"
+_LOCKED_S: Final = 0.1
+"""A foreign program that looks into the file is waited for so long: the event loop stands still meanwhile."""
 
 
 def _storable(number: int) -> bool:
@@ -40,7 +45,8 @@ def _storable(number: int) -> bool:
 class EpochFile:
     """`path`: the file, made when it is not there; None keeps everything in memory. One thread uses it.
 
-    epoch_blocks: the length of its epochs, fixed when the file is made. Raises StoreCorrupt, StoreFull, StoreError.
+    epoch_blocks: the length of its epochs; of a file that holds one already, whatever it was begun with.
+    Raises StoreCorrupt, StoreFull, StoreError.
     """
 
     def __init__(self, path: Path | None, epoch_blocks: int) -> None:
@@ -49,23 +55,37 @@ class EpochFile:
         self._times: OrderedDict[int, int] = OrderedDict()
         self._sets: OrderedDict[bytes, Mapping[bytes, Member]] = OrderedDict()
         with self._said():
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
-            # What a crash of the machine takes is read again from the chain.
-            self._db.execute("pragma journal_mode=wal")
-            self._db.execute("pragma synchronous=normal")
-            self.epoch_blocks = self._open(epoch_blocks)
+            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=_LOCKED_S)
+        try:
+            with self._said():
+                # What a crash of the machine takes is read again from the chain.
+                self._db.execute("pragma journal_mode=wal")
+                self._db.execute("pragma synchronous=normal")
+                self.epoch_blocks = self._open(epoch_blocks)
+        except BaseException:
+            self._db.close()
+            raise
 
     def _open(self, epoch_blocks: int) -> int:
         version = self._db.execute("pragma user_version").fetchone()[0]
-        if version == 0:
-            self._db.executescript(f"begin; {_SCHEMA} pragma user_version={_FORMAT}; commit")
-            self._db.execute("insert into meta values('epoch_blocks', ?)", (epoch_blocks,))
-        elif version != _FORMAT:
+        if version not in {0, _FORMAT}:
             raise StoreCorrupt(
                 f"{self.path} has format {version}; this version reads format {_FORMAT}",
                 "run the version that wrote it, or remove the file: it is read from the chain again",
             )
-        return int(self._db.execute("select value from meta where name='epoch_blocks'").fetchone()[0])
+        if version == 0:
+            # All of it or nothing: killed in between, the next start finds no file that lacks a part.
+            with self._transaction():
+                for statement in _SCHEMA:
+                    self._db.execute(statement)
+                self._db.execute(_SET_BLOCKS, (epoch_blocks,))
+        kept = self._db.execute("select value from meta where name='epoch_blocks'").fetchone()
+        if kept is None:
+            raise self._corrupt("the length of its epochs is missing")
+        if kept[0] != epoch_blocks and self._db.execute("select 1 from epochs limit 1").fetchone() is None:
+            self._db.execute(_SET_BLOCKS, (epoch_blocks,))
+            return epoch_blocks
+        return int(kept[0])
 
     # --- epochs -----------------------------------------------------------------------------------------
 
@@ -107,15 +127,16 @@ class EpochFile:
         epoch = reading.epoch
         encoded = readings.encode(epoch.members)
         name = digest(encoded)
+        times = {} if reading.time_ms is None else {first_block: reading.time_ms}
         with self._said(), self._transaction():
             self._db.execute("insert or ignore into sets values(?, ?)", (name, encoded))
             self._db.execute(
                 "insert or replace into epochs values(?, ?, ?, ?)",
                 (epoch.number, reading.block_hash, name, epoch.policy),
             )
+            self._db.executemany(_SET_TIME, times.items())
         self._epochs.pop(epoch.number, None)
-        if reading.time_ms is not None:
-            self.keep_times({first_block: reading.time_ms})
+        self._remember_times(times)
 
     # --- times ------------------------------------------------------------------------------------------
 
@@ -130,19 +151,18 @@ class EpochFile:
             row = self._db.execute("select time_ms from times where block=?", (block,)).fetchone()
         if row is None:
             return None
-        self._remember_time(block, row[0])
+        self._remember_times({block: row[0]})
         return int(row[0])
 
     def keep_times(self, times_ms: Mapping[int, int]) -> None:
         """Remember the times of blocks for good."""
         with self._said(), self._transaction():
-            self._db.executemany("insert or replace into times values(?, ?)", list(times_ms.items()))
-        for block, time_ms in times_ms.items():
-            self._remember_time(block, time_ms)
+            self._db.executemany(_SET_TIME, times_ms.items())
+        self._remember_times(times_ms)
 
-    def _remember_time(self, block: int, time_ms: int) -> None:
-        self._times[block] = time_ms
-        if len(self._times) > EPOCH_TIMES_CACHED_MAX:
+    def _remember_times(self, times_ms: Mapping[int, int]) -> None:
+        self._times.update(times_ms)
+        while len(self._times) > EPOCH_TIMES_CACHED_MAX:
             self._times.popitem(last=False)
 
     # --- inside -----------------------------------------------------------------------------------------
@@ -171,12 +191,12 @@ class EpochFile:
         self._db.execute("begin")
         try:
             yield
+            self._db.execute("commit")
         except BaseException:
             # SQLite has done it already where the disk is full.
             if self._db.in_transaction:
                 self._db.execute("rollback")
             raise
-        self._db.execute("commit")
 
     @contextmanager
     def _said(self) -> Iterator[Any]:

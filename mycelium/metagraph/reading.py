@@ -31,6 +31,7 @@ class Reading:
         """Whether both say the same of the epoch."""
         return (
             self.block_hash == other.block_hash
+            and self.time_ms == other.time_ms
             and self.epoch.policy == other.epoch.policy
             and encode(self.epoch.members) == encode(other.epoch.members)
         )

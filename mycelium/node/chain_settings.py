@@ -6,7 +6,7 @@ network = "finney"          # finney, test, archive, local; or endpoints of your
 endpoints = []              # ["ws://127.0.0.1:9944", "wss://..."]: the first that works is used, another confirms
 archive = []                # asked for what the others have pruned
 stake_min_tao = "1000"      # of a validator; the same on every node
-epoch_blocks = 360          # the same on every node; without it, the subnet's tempo when the data directory was made
+epoch_blocks = 360          # the length of an epoch, the same on every node and fixed from its first one on
 observers = []              # SS58 accounts that may read and hold no place on chain
 change_percent_max = 50     # a member set that changes by more needs a second endpoint that says the same
 outage_max_s = 3000         # writes go on for this long while the chain does not answer
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from mycelium.chain import balance, networks
 from mycelium.config import ANCHOR_SKEW_MS
 from mycelium.identity import account as accounts
+from mycelium.metagraph.membership import TEMPO
 from mycelium.tomlfile import Section
 
 STAKE_MIN_TAO: Final = "1000"
@@ -39,7 +40,7 @@ class ChainSettings:
     network: str = ""
     archive: tuple[str, ...] = ()
     stake_min_rao: int = 1_000 * 10**9
-    epoch_blocks: int | None = None
+    epoch_blocks: int = TEMPO
     observers: frozenset[bytes] = frozenset()
     change_percent_max: int = CHANGE_PERCENT_MAX
     outage_max_s: int = OUTAGE_MAX_S
@@ -61,7 +62,7 @@ def parse(section: Section) -> ChainSettings:
         )
     stake = section.text("stake_min_tao", 'an amount of TAO as text, like "1000"', STAKE_MIN_TAO)
     stake_min_rao = section.parsed("stake_min_tao", stake, balance.rao, 'write it like "1000" or "0.5"', 0)
-    epoch_blocks = section.integer("epoch_blocks", 1, 1_000_000, 0) if "epoch_blocks" in section else None
+    epoch_blocks = section.integer("epoch_blocks", 1, 1_000_000, TEMPO)
     observers = frozenset(
         section.parsed("observers", observer, accounts.parse, "write SS58 addresses", b"")
         for observer in section.strings("observers", "SS58 accounts")

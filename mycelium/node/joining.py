@@ -7,12 +7,13 @@ gives the membership once the data directory is the node's own. Owns no session 
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mycelium.chain import networks
 from mycelium.database.backup import read_label
-from mycelium.errors import ChainError, ConfigError
+from mycelium.errors import ConfigError
 from mycelium.metagraph import epochfile
 from mycelium.metagraph.epochfile import EpochFile
 from mycelium.metagraph.membership import Source, StaticSource
@@ -22,7 +23,8 @@ from mycelium.node.settings import Settings
 if TYPE_CHECKING:
     from mycelium.chain.connection import Connection
 
-_PALLET: Final = "SubtensorModule"
+log = logging.getLogger(__name__)
+
 _ARCHIVES: Final = {"finney": "archive"}
 """Networks whose own endpoints keep only the newest states, and the network that keeps all."""
 
@@ -54,11 +56,11 @@ class Joined:
 
         assert self._connection is not None, "a network is of a chain or of a file"
         assert self.settings.chain is not None, "only [chain] has a connection"
-        chain, netuid = self.settings.chain, self.settings.netuid
-        file = await _open_file(self._connection, chain, netuid, self.settings.data_dir / epochfile.NAME)
+        chain = self.settings.chain
+        file = _open_file(chain, self.settings.data_dir / epochfile.NAME)
         source = ChainSource(
             self._connection,
-            Rules(netuid, file.epoch_blocks, chain.stake_min_rao),
+            Rules(self.settings.netuid, file.epoch_blocks, chain.stake_min_rao),
             file,
             change_percent_max=chain.change_percent_max,
             outage_max_s=chain.outage_max_s,
@@ -85,6 +87,7 @@ async def find(settings: Settings) -> Joined:
         return Joined(settings, settings.genesis, StaticSource.load(settings.members_file))
     # Only here: substrate-interface takes 30 MiB, which a network without a chain has no use for.
     from mycelium.chain.connection import Connection
+    from mycelium.chain.socket import shown
 
     chain = settings.chain
     genesis = settings.genesis
@@ -100,6 +103,7 @@ async def find(settings: Settings) -> Joined:
     connection = Connection(chain.endpoints, archive=archive, genesis=genesis)
     try:
         if genesis is None:
+            log.info("waits for the chain to say which it is: %s", ", ".join(map(shown, chain.endpoints)))
             genesis = await asyncio.to_thread(lambda: connection.genesis)
     except BaseException:
         connection.close()
@@ -107,28 +111,13 @@ async def find(settings: Settings) -> Joined:
     return Joined(settings, genesis, connection=connection)
 
 
-async def _open_file(connection: Connection, chain: ChainSettings, netuid: int, path: Path) -> EpochFile:
-    """The file of epochs, whose length of an epoch is fixed when it is made."""
-    blocks = chain.epoch_blocks
-    if blocks is None:
-        return EpochFile(path, await asyncio.to_thread(_length, connection, netuid, path))
-    file = EpochFile(path, blocks)
-    if file.epoch_blocks != blocks:
+def _open_file(chain: ChainSettings, path: Path) -> EpochFile:
+    """The file of epochs, which are of one length from the first that is kept."""
+    file = EpochFile(path, chain.epoch_blocks)
+    if file.epoch_blocks != chain.epoch_blocks:
         file.close()
         raise ConfigError(
-            f"{path.parent} was begun with epochs of {file.epoch_blocks} blocks, not {blocks}",
+            f"{path.parent} was begun with epochs of {file.epoch_blocks} blocks, not {chain.epoch_blocks}",
             f"set epoch_blocks = {file.epoch_blocks} in [chain], as on the other nodes; or use a new data_dir",
         )
     return file
-
-
-def _length(connection: Connection, netuid: int, path: Path) -> int:
-    """Of the epochs of a new file: the subnet's tempo. A file that is there has its own."""
-    if path.exists():
-        return 1
-    there, tempo = connection.read_many([(_PALLET, "NetworksAdded", [netuid]), (_PALLET, "Tempo", [netuid])])
-    if not there:
-        raise ChainError(f"there is no subnet {netuid}", "check netuid in [network]")
-    if not tempo:
-        raise ChainError(f"subnet {netuid} has no epochs (its tempo is 0)", "set epoch_blocks in [chain]")
-    return int(tempo)

@@ -75,6 +75,18 @@ def test_why_nobody_can_be_asked_is_one_line_that_names_each():
     assert error.remedy
 
 
+def test_what_failed_in_a_hurry_does_not_hide_what_was_said_before():
+    endpoints = Endpoints([A], Eager())
+    late = ChainUnreachable("ws://a: not open within 0.02 s")
+    endpoints.failed(A, late, 0, hurried=True)
+    assert "not open" in endpoints.error().what
+    endpoints.failed(A, GONE, 0)
+    endpoints.failed(A, late, 0, hurried=True)
+    assert "connection refused" in endpoints.error().what
+    endpoints.failed(A, WrongChain("another chain"), 0, hurried=True)
+    assert endpoints.hopeless
+
+
 def test_only_where_each_is_another_chain_the_chain_is_the_wrong_one():
     endpoints = Endpoints([A, B], Eager())
     wrong = WrongChain("ws://a is another chain", "name another")

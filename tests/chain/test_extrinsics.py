@@ -5,10 +5,17 @@ from __future__ import annotations
 import pytest
 from chain.submitkit import ALICE, to
 
-from mycelium.chain.extrinsics import account_of, dispatch_error, period_of, scheme_of, signature_of
-from mycelium.errors import (
-    UsageError,
+from mycelium.chain.connection import Connection
+from mycelium.chain.extrinsics import (
+    account_of,
+    dispatch_error,
+    period_of,
+    scheme_of,
+    signature_of,
+    timestamp_ms,
 )
+from mycelium.chain.header import compact
+from mycelium.errors import ChainError, UsageError
 
 # --- pieces -------------------------------------------------------------------------------------------------
 
@@ -59,6 +66,24 @@ def test_what_is_no_keypair():
 
 def test_periods_are_powers_of_two():
     assert [period_of(blocks) for blocks in (None, 1, 4, 5, 8, 9, 65_536)] == [None, 4, 4, 8, 8, 16, 65_536]
+
+
+@pytest.mark.parametrize("time_ms", [2**63, 2**64, 2**500])
+def test_a_time_that_no_clock_shows_is_none(chain, time_ms):
+    """A block is what an endpoint says: its numbers are bounded before anything counts with them."""
+    with Connection(chain.url, cache_dir=None) as connection:
+        codec = connection._runtimes.best()
+        index = bytes(codec.runtime.compose_call("Timestamp", "set", {"now": 0}))[:2]
+
+    def block(time_ms, cut=0):
+        body = b"\x04" + index + compact(time_ms)
+        return [compact(len(body)) + body[: len(body) - cut]]
+
+    assert timestamp_ms(codec, block(1_700_000_000_000)) == 1_700_000_000_000
+    assert timestamp_ms(codec, block(2**63 - 1)) == 2**63 - 1
+    for wrong in (block(time_ms), block(1_700_000_000_000, cut=2), [b""], [b"\x04"], [b"\x03"]):
+        with pytest.raises(ChainError, match="no timestamp"):
+            timestamp_ms(codec, wrong)
 
 
 def test_errors_of_no_pallet(chain):

@@ -58,6 +58,9 @@ HEADER = {
         {"digest": {}},
         {"digest": None},
         {"stateRoot": 7},
+        {"number": "-0x1"},
+        {"number": hex(2**32)},
+        {"number": hex(2**600)},
         {"parentHash": "0xz"},
     ],
 )

@@ -274,3 +274,41 @@ def test_a_connection_that_is_forgotten_closes_itself(chain):
     gc.collect()
     until(lambda: not chain_threads())
     until(lambda: not chain.server.connections)
+
+
+def test_an_endpoint_that_is_left_is_not_the_next_one(pair):
+    """Not even for what its end wakes, which asks for another connection at once."""
+    first, second = pair
+    for node in pair:
+        node.methods["chain_subscribeHeads"] = lambda: "1"
+    rpc = client(*pair)
+    _, subscription = rpc.subscribe("chain_subscribeHeads")
+    woken = []
+    ended = threading.Event()
+
+    def wake():
+        if subscription.ended and not woken:
+            woken.append(rpc.request("who"))
+            ended.set()
+
+    subscription.listen(lambda: threading.Thread(target=wake).start())
+    rpc.leave("it stands still", second.url)
+    assert not subscription.ended
+    rpc.leave("it stands still", first.url)
+    assert ended.wait(5)
+    assert woken == ["second"]
+    rpc.close()
+
+
+def test_the_only_endpoint_is_left_and_taken_again(pair):
+    """What was subscribed over the connection ends, and can be begun anew."""
+    first, _ = pair
+    rpc = client(first)
+    rpc.leave("nothing is connected yet")
+    assert rpc.request("who") == "first"
+    old = rpc.socket
+    rpc.leave("it has fallen silent")
+    assert not old.open
+    assert rpc.request("who") == "first"
+    assert rpc.connections == 2
+    rpc.close()

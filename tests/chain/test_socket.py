@@ -397,6 +397,30 @@ def test_notices_come_in_order_and_end_with_unsubscribe(node):
     client.close()
 
 
+@pytest.mark.parametrize("answer", [None, True, {"id": 1}, ["x"], 1.5])
+def test_a_subscription_without_an_id_is_refused(node, answer):
+    """Its notices could not be told from others: who waits for them would wait for ever."""
+    node.methods["chain_subscribeHeads"] = lambda: answer
+    socket = Socket(node.url, 2)
+    with pytest.raises(ChainUnreachable, match="which is no subscription"):
+        socket.subscribe("chain_subscribeHeads", [], 2)
+    socket.close()
+
+
+def test_what_a_node_says_fits_into_a_line(node):
+    said = "trapped\n" + "\x1b[31m" + "backtrace " * 1_000
+    node.methods["fails"] = lambda: (_ for _ in ()).throw(Refused(-32000, said, said))
+    socket = Socket(node.url, 2)
+    with pytest.raises(ChainRefused, match="trapped ") as caught:
+        socket.request("fails", [], 2)
+    socket.close()
+    text = str(caught.value)
+    assert len(text) < 700
+    assert text.isprintable()
+    # What programs look at is whole.
+    assert caught.value.data == said
+
+
 def test_a_reader_too_slow_loses_the_subscription_and_not_the_connection(node):
     client = Socket(node.url)
     subscription = client.subscribe("state_subscribeRuntimeVersion", [], 5)

@@ -38,8 +38,10 @@ def on_loop(test):
 
 
 def chain_of(**keywords):
+    """A chain begun ten minutes ago, so that fifty blocks are not of the future."""
     keywords = {"blocks": "manual", "finality_lag": 0} | keywords
-    return ThreadedChain(dataclasses.replace(spec(), genesis_time_ms=int(time.time() * 1000)), **keywords)
+    begun_ms = int(time.time() * 1000) - 600_000
+    return ThreadedChain(dataclasses.replace(spec(), genesis_time_ms=begun_ms), **keywords)
 
 
 @contextlib.asynccontextmanager
@@ -174,7 +176,7 @@ async def test_with_an_epoch_on_disk_it_starts_without_the_chain(tmp_path):
         assert source.status(now_ms).writes_allowed
         late = source.status(now_ms + 4_000_000)
         assert not late.writes_allowed
-        assert "the chain has not been heard" in late.problems[0]
+        assert "s old: nothing can be written" in late.problems[0]
 
 
 @on_loop
@@ -200,6 +202,70 @@ async def test_a_chain_without_final_blocks_is_waited_for_and_then_said():
             pass
 
 
+@on_loop
+async def test_each_endpoint_gets_its_turn_while_it_starts():
+    """The first one has no final blocks: it answers, and would be waited for until the start is given up."""
+    with chain_of() as chain:
+        begun = dataclasses.replace(
+            spec(), genesis_time_ms=chain.run(lambda core: core.chain.best).timestamp_ms
+        )
+        with ThreadedChain(begun, blocks="manual", finality_lag=0) as young:
+            chain.step(12)
+            async with following(young.url, chain.url, start_s=6) as source:
+                assert source.epoch().number == 1
+
+
+@on_loop
+async def test_an_epoch_that_the_first_endpoint_has_discarded_is_read_of_the_second(monkeypatch):
+    with chain_of() as pruned:
+        pruned.step(12)
+        archive = pruned.url.replace("127.0.0.1", "localhost")
+        read = epochs.read
+
+        def reading(connection, *arguments, **keywords):
+            if connection.endpoint == pruned.url:
+                raise ChainError("State already discarded", "ask an archive")
+            return read(connection, *arguments, **keywords)
+
+        monkeypatch.setattr(epochs, "read", reading)
+        async with following(pruned.url, archive) as source:
+            assert source.epoch().number == 1
+        with pytest.raises(ChainError, match="State already discarded"):
+            async with following(pruned.url):
+                pass
+
+
+@on_loop
+async def test_what_no_endpoint_makes_believable_is_in_the_error():
+    with chain_of() as chain:
+        chain.step(12)
+        with pytest.raises(ChainUnreachable, match=r"(?s)can be believed.*clock right"):
+            async with following(chain.url, start_s=1, clock_ms=lambda: 1_000_000):
+                pass
+
+
+@on_loop
+async def test_no_secret_of_an_address_is_in_status_or_log(caplog):
+    caplog.set_level(logging.DEBUG)
+    with chain_of() as chain:
+        chain.step(12)
+        urls = [f"{chain.url}/v1/SECRET?key=SECRET", f"{chain.url.replace('127.0.0.1', 'localhost')}/SECRET"]
+        async with following(*urls, change_percent_max=10, stall_s=0.5) as source:
+            chain.faults.remove_permit(NETUID, 1)
+            chain.step(10)
+            await until(lambda: source.epoch().number == 2)
+            chain.faults.reorg(15, True)
+            chain.step(10)
+            now_ms = int(time.time() * 1000)
+            await until(lambda: source.status(now_ms).problems)
+            problems = " ".join(source.status(now_ms).problems)
+    assert "final as" in problems
+    assert "SECRET" not in problems
+    ours = [record for record in caplog.records if record.name.startswith("mycelium")]
+    assert ours
+    assert not [record for record in ours if "SECRET" in record.getMessage()]
+
+
 # --- faults -----------------------------------------------------------------------------------------------
 
 
@@ -216,21 +282,29 @@ async def test_a_lost_connection_recovers_by_itself():
 
 @on_loop
 async def test_an_endpoint_that_stalls_is_left_for_another():
-    with chain_of() as chain, chain_of() as stalled:
-        # Both are made of one spec and seed, and begin in the same ms only by chance: so the second one is given.
+    with chain_of(block_ms=12_000) as chain:
         begun = dataclasses.replace(
             spec(), genesis_time_ms=chain.run(lambda core: core.chain.best).timestamp_ms
         )
-        with ThreadedChain(begun, blocks="manual", finality_lag=0) as twin:
+        with ThreadedChain(begun, blocks="manual", finality_lag=0, block_ms=12_000) as twin:
             assert twin.genesis == chain.genesis
-            for one in (chain, twin):
-                one.step(1)
-            chain.step(11)
-            async with following(twin.url, chain.url, stall_s=0.3, start=True) as source:
-                await until(lambda: source._connection.endpoint == chain.url)
-                chain.step(1)
+            twin.step(1)
+            chain.step(12)
+            async with following(twin.url, chain.url, stall_s=0.3) as source:
+                # The one that stands still is asked about the other's blocks, and has no say.
                 await until(lambda: source.epoch().number == 1)
-        del stalled
+                assert source._connection.endpoint == chain.url
+
+
+@on_loop
+async def test_a_subscription_that_falls_silent_is_begun_again():
+    """The only endpoint answers, and tells of no blocks any more."""
+    with chain_of() as chain:
+        chain.step(12)
+        async with following(chain.url, stall_s=0.5) as source:
+            chain.faults.mute()
+            chain.step(10)
+            await until(lambda: source.epoch().number == 2)
 
 
 @on_loop
@@ -261,7 +335,7 @@ async def test_what_is_no_epoch_at_all_is_read_again(monkeypatch):
 
             monkeypatch.setattr(epochs, "read", reading)
             chain.step(10)
-            await until(lambda: any("what is no epoch" in said for said in source.status(0).problems))
+            await until(lambda: any("what cannot be read" in said for said in source.status(0).problems))
             await until(lambda: source.epoch().number == 2)
             assert not broken
 

@@ -36,8 +36,8 @@ def node():
     ("url", "name"),
     [
         ("ws://127.0.0.1:9944", "ws://127.0.0.1:9944"),
-        ("wss://user:secret@node.invalid:443/path?apikey=secret", "wss://node.invalid:443/path?..."),
-        ("wss://node.invalid/?secret", "wss://node.invalid/?..."),
+        ("wss://user:secret@node.invalid:443/path?apikey=secret", "wss://node.invalid:443/..."),
+        ("wss://node.invalid/?secret", "wss://node.invalid/..."),
     ],
 )
 def test_no_message_shows_what_may_be_a_secret(url, name):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mycelium.metagraph.epochfile import EpochFile
+from mycelium.metagraph.events import Ask, Effect, HeadSeen, Input, Opinion
 from mycelium.metagraph.membership import MINER, OWNER, VALIDATOR, Epoch, Member
 from mycelium.metagraph.reading import Reading
-from mycelium.metagraph.tracker import EpochTracker, HeadSeen
+from mycelium.metagraph.tracker import EpochTracker
 
 BLOCKS = 10
 A, B, C, D = "ws://a", "ws://b", "ws://c", "ws://d"
@@ -46,13 +47,25 @@ def reading(
     return Reading(epoch(number, *stakes, policy=policy), hash_of(first, fork), time_ms, known_hash)
 
 
-def seen(block: int, fork: str = "") -> HeadSeen:
-    return HeadSeen(block, hash_of(block, fork), time_of(block))
+def seen(block: int, fork: str = "", endpoint: str = A, anchor: tuple | None = None) -> HeadSeen:
+    return HeadSeen(block, hash_of(block, fork), time_of(block), endpoint, anchor)
 
 
 def tracker(endpoints: int = 2, **keywords) -> EpochTracker:
     options = {"epoch_blocks": BLOCKS, "change_percent_max": 50, "outage_max_ms": 3_000_000} | keywords
     return EpochTracker(EpochFile(None, BLOCKS), endpoints=endpoints, **options)
+
+
+def hear(machine: EpochTracker, what: Input, now_ms: int) -> list[Effect]:
+    """Handle it, with another endpoint that says the same of every block; what else is to be done."""
+    effects, done = machine.handle(what, now_ms), []
+    while effects:
+        effect = effects.pop(0)
+        if isinstance(effect, Ask):
+            effects += machine.handle(Opinion(effect.number, B, hash_of(effect.number)), now_ms)
+        else:
+            done.append(effect)
+    return done
 
 
 __all__ = [
@@ -65,6 +78,7 @@ __all__ = [
     "account",
     "epoch",
     "hash_of",
+    "hear",
     "members",
     "reading",
     "seen",

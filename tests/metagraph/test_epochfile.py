@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 
 import pytest
@@ -48,6 +49,78 @@ def test_an_empty_one_knows_nothing():
     )
     assert (empty.block_time_ms(2**64 - 1), empty.epoch(2**64 - 1), empty.epoch(-1)) == (None, None, None)
     empty.close()
+
+
+def test_the_length_of_epochs_is_fixed_by_the_first_one(path):
+    """Of a file that holds none it is what is asked for: a start that failed has decided nothing."""
+    for blocks in (BLOCKS + 1, BLOCKS):
+        file = EpochFile(path, blocks)
+        file.keep_times({3: 4})
+        assert file.epoch_blocks == blocks
+        file.close()
+    file = EpochFile(path, BLOCKS)
+    file.keep(reading(1, 5), BLOCKS)
+    file.close()
+    again = EpochFile(path, BLOCKS + 1)
+    assert again.epoch_blocks == BLOCKS
+    again.close()
+
+
+@pytest.mark.parametrize("statement", range(11))
+def test_killed_while_it_is_made_it_is_made_at_the_next_start(path, monkeypatch, statement):
+    """Ended before its n-th statement, the file is as if nothing had been, or whole."""
+
+    class Killed(BaseException):
+        pass
+
+    class Connection(sqlite3.Connection):
+        left = statement
+
+        def execute(self, *arguments):
+            if not Connection.left:
+                raise Killed
+            Connection.left -= 1
+            return super().execute(*arguments)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **kw: connect(*args, factory=Connection, **kw))
+    with pytest.raises(Killed):
+        EpochFile(path, BLOCKS)
+    monkeypatch.undo()
+    again = EpochFile(path, BLOCKS + 1)
+    assert again.epoch_blocks == BLOCKS + 1
+    again.keep(reading(1, 5), BLOCKS + 1)
+    again.close()
+
+
+def test_a_file_without_the_length_of_its_epochs_is_said(path):
+    EpochFile(path, BLOCKS).close()
+    with sqlite3.connect(path) as db:
+        db.execute("delete from meta")
+    db.close()
+    with pytest.raises(StoreCorrupt, match=r"(?s)length of its epochs is missing.*remove the file"):
+        EpochFile(path, BLOCKS)
+
+
+def test_a_foreign_lock_is_not_waited_for(path):
+    file = EpochFile(path, BLOCKS)
+    foreign = sqlite3.connect(path, isolation_level=None)
+    foreign.execute("begin exclusive")
+    with pytest.raises(StoreError, match="locked"):
+        file.keep_times({1: 2})
+    foreign.execute("rollback")
+    foreign.close()
+    file.keep_times({1: 3})
+    assert file.block_time_ms(1) == 3
+    file.close()
+
+
+def test_an_epoch_and_the_time_of_its_first_block_are_kept_together(path):
+    file = EpochFile(path, BLOCKS)
+    with pytest.raises(OverflowError):
+        file.keep(dataclasses.replace(reading(1, 5), time_ms=2**63), BLOCKS)
+    assert (file.epoch(1), file.newest()) == (None, None)
+    file.close()
 
 
 @given(st.sets(st.integers(0, 40), min_size=1, max_size=12), st.integers(0, 40))

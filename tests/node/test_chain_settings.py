@@ -38,7 +38,7 @@ def test_the_chain_is_the_default(tmp_path):
     assert settings.chain.network == networks.DEFAULT == "finney"
     assert settings.chain.endpoints == networks.endpoints("finney")
     assert settings.chain.stake_min_rao == 1000 * 10**9
-    assert settings.chain.epoch_blocks is None
+    assert settings.chain.epoch_blocks == 360
     assert settings.chain.observers == frozenset()
     assert settings.chain.change_percent_max == 50
     assert settings.chain.outage_max_s == 3000

@@ -33,7 +33,7 @@ class Switches:
     refusing: new connections are closed at once. too_many_requests: OFF, HTTP (the upgrade is answered with
     status 429) or RPC (every request with error -32029). delay_ms: every answer comes that much later. silent:
     no answer comes. garbage: what comes is no JSON. methods: delay, silence and garbage concern only these.
-    unanswered: requests that were met with silence so far.
+    mute: subscriptions begin as ever, and tell of nothing new. unanswered: requests that were met with silence so far.
     """
 
     refusing: bool = False
@@ -41,6 +41,7 @@ class Switches:
     delay_ms: int = 0
     silent: bool = False
     garbage: bool = False
+    mute: bool = False
     methods: tuple[str, ...] = ()
     unanswered: int = 0
 
@@ -202,6 +203,10 @@ class Faults:
         """Answer what is no JSON. methods: only to these."""
         self.switches.garbage = on
         self.switches.methods = tuple(methods)
+
+    def mute(self, on: bool = True) -> None:
+        """Tell subscribers nothing new; what stands when a subscription begins is told as ever."""
+        self.switches.mute = on
 
     def clear(self) -> None:
         """End all faults. What they did to the chain stays."""

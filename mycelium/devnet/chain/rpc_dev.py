@@ -77,6 +77,7 @@ METHODS: Final = (
     "delay",
     "never_answer",
     "garbage",
+    "mute",
     "clear",
     "status",
 )

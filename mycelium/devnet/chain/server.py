@@ -139,6 +139,7 @@ class ChainServer:
         self.core = core
         self.hub = Hub(core)
         self.faults = Faults(core, self.drop_connections)
+        self.hub.muted = lambda: self.faults.switches.mute
         self.table = table()
         self.connections: set[_Connection] = set()
         self._host = host

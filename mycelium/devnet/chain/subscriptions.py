@@ -84,6 +84,8 @@ class Hub:
         self._by_kind: dict[str, dict[str, Subscription]] = {}
         self._watchers: dict[bytes, list[Subscription]] = {}
         self._count = 0
+        self.muted: Callable[[], bool] = lambda: False
+        """Whether news are kept back now."""
         core.observers.append(self.notice)
 
     def __len__(self) -> int:
@@ -126,6 +128,8 @@ class Hub:
 
     def notice(self, event: Event) -> None:
         """Tell whoever asked for it."""
+        if self.muted():
+            return
         match event:
             case NewHead(block=block):
                 body = _encode(header_json(block))

@@ -172,6 +172,7 @@ def test_no_answers_at_all():
             "delay_ms": 0,
             "silent": True,
             "garbage": False,
+            "mute": False,
             "methods": [],
             "unanswered": 1,
         }
@@ -189,6 +190,25 @@ def test_garbage():
             json.loads(await asker.wire.recv())
         faults.garbage(False)
         assert await asker.ask("system_chain") == "a fake chain"
+
+    with_server(what)
+
+
+def test_nothing_new_is_told():
+    async def what(server, faults, asker):
+        await asker.ask("chain_subscribeNewHeads")
+        first = (await asker.note())["params"]["result"]["number"]
+        faults.mute()
+        await asker.ask("dev_step", 3)
+        # A subscription begins as ever, and the chain answers.
+        await asker.ask("chain_subscribeNewHeads")
+        await asker.ask("system_name")
+        (other,) = asker.notes
+        assert int(other["params"]["result"]["number"], 16) == int(first, 16) + 3
+        asker.notes.clear()
+        faults.mute(False)
+        await asker.ask("dev_step")
+        assert await asker.note()
 
     with_server(what)
 
