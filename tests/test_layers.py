@@ -16,7 +16,7 @@ import pytest
 
 LEVELS = [
     {"errors", "config", "_version"},
-    {"_core", "tomlfile"},
+    {"_core", "tomlfile", "wholefile"},
     {"protocol", "identity"},
     {"database"},
     {"metagraph"},

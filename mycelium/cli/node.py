@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -85,7 +86,17 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
     loop.add_signal_handler(signal.SIGINT, end, output.INTERRUPTED)
     if until_eof:
         threading.Thread(target=_watch_stdin, args=(loop, end), daemon=True).start()
-    async with Node.open(config) as node:
+    async with contextlib.AsyncExitStack() as stack:
+        opening = asyncio.ensure_future(stack.enter_async_context(Node.open(config)))
+        # It may wait for the chain, a minute long: who ends it meanwhile is not kept waiting.
+        either: set[asyncio.Future[Any]] = {opening, asked}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not opening.done():
+            opening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await opening
+            return await asked
+        node = await opening
         ready = {
             "event": "ready",
             "url": node.url,

@@ -20,6 +20,7 @@ from typing import Final
 
 import msgspec
 
+from mycelium import wholefile
 from mycelium.errors import ConfigError
 from mycelium.identity import account as accounts
 from mycelium.identity import wallet as wallets
@@ -119,8 +120,8 @@ class ChainPlace:
     def arguments(self) -> tuple[str, ...]:
         """The command that runs it: on from where it was, or from an epoch that is final already."""
         where = ("--port", str(self.port), "--spec", str(self.spec), "--state", str(self.state), "--archive")
-        begun = () if self.state.exists() else ("--fast-forward", str(self.begun_blocks))
-        return ("devnet", "chain", *where, "--block-ms", str(self.block_ms), *begun)
+        pace = ("--block-ms", str(self.block_ms), "--fast-forward", str(self.begun_blocks))
+        return ("devnet", "chain", *where, *pace)
 
 
 def prepare(directory: Path, nodes: int) -> list[NodePlace]:
@@ -190,7 +191,7 @@ def state(directory: Path, fresh: NetworkState) -> NetworkState:
         )
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.encode(fresh) + b"\n")
+        wholefile.write(path, msgspec.json.encode(fresh) + b"\n")
     except OSError as error:
         raise ConfigError(f"{directory}: {error.strerror}", "name a directory that can be written") from None
     return fresh

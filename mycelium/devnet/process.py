@@ -20,7 +20,7 @@ import msgspec
 
 import mycelium
 from mycelium.devnet.layout import ChainPlace, NodePlace
-from mycelium.errors import MyceliumError
+from mycelium.errors import AddressInUse, MyceliumError
 
 READY_S: Final = 60
 """A node with much to load takes its time; one that says nothing for this long will not come."""
@@ -141,7 +141,11 @@ class Process:
             tail = ""
         last = tail.splitlines()[-1] if tail else "it said nothing"
         with contextlib.suppress(msgspec.DecodeError):
-            last = msgspec.json.decode(last, type=_Failure).message
+            failure = msgspec.json.decode(last, type=_Failure)
+            last = failure.message
+            if failure.error == AddressInUse.__name__:
+                # Settings are written anew with each start: the ports of a network stand in one place.
+                last = f"{last.split(' -- ')[0]} -- end what does, or set other ports in network.json"
         return f": {last} (log: {self._log})"
 
 
@@ -185,6 +189,7 @@ class ChainProcess(Process):
 class _Failure(msgspec.Struct):
     """The line in which a node that is run with --json says why it ends."""
 
+    error: str
     message: str
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mycelium import wholefile
 from mycelium.identity import account as accounts
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
@@ -57,5 +58,5 @@ def _key(secret: Path, public: Path) -> Keypair:
         "ss58Address": accounts.format(keypair.account),
         "cryptoType": _SR25519,
     }
-    public.write_text(json.dumps(fields), encoding="ascii")
+    wholefile.write(public, json.dumps(fields).encode("ascii"))
     return keypair

@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from mycelium import wholefile
 from mycelium.errors import KeyFileError
 from mycelium.identity import keys
 from mycelium.identity.keys import Keypair
@@ -74,16 +75,11 @@ def write_file(path: str | Path, keypair: Keypair) -> None:
     """Write a key file, mode 0600, for development networks. KeyFileError if the path exists."""
     file = Path(path)
     try:
-        # The mode is given at creation: chmod afterwards would leave a moment in which others can open it.
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        wholefile.write(file, keypair.key_file(), private=True, replace=False)
     except FileExistsError:
         raise KeyFileError(f"{file} exists", "A key is never overwritten; remove the file first.") from None
     except OSError as error:
         raise KeyFileError(f"cannot write {file}: {error.strerror}") from None
-    with os.fdopen(descriptor, "wb") as output:
-        output.write(keypair.key_file())
-        output.flush()
-        os.fsync(output.fileno())
 
 
 def _what_exists(root: Path, wallet: str) -> str:

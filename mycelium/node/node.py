@@ -132,13 +132,13 @@ class Node:
             database = Database(store, tables, keypair, settings.netuid, joined.genesis, authority)
             authority.documents = database.policy_document
             database.engine.grants = _grants(settings, joined.genesis)
+            node = cls(settings, source, authority, database, joined.genesis)
         except BaseException:
             if source is not None:
                 await source.close()
             joined.close()
             store.close()
             raise
-        node = cls(settings, source, authority, database, joined.genesis)
         try:
             await node._start()
             yield node

@@ -3,12 +3,15 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
 
 import clikit
 import pytest
+
+from mycelium.devnet import chainlayout
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -182,6 +185,14 @@ def test_stakes_of_a_real_subnet(tmp_path):
     finally:
         process.send_signal(signal.SIGTERM)
         finish(process, 130)
+
+
+def test_a_port_that_is_taken_is_said_with_the_place_where_it_stands(tmp_path):
+    network = chainlayout.prepare(tmp_path / "net", 1)
+    with socket.create_server(("127.0.0.1", network.chain.port)):
+        _, err = clikit.run("devnet", "up", "--nodes", 1, "--dir", tmp_path / "net", code=1)
+    assert f"127.0.0.1:{network.chain.port} cannot be listened on" in err
+    assert "set other ports in network.json" in err
 
 
 def test_a_node_that_cannot_start_is_named(tmp_path):

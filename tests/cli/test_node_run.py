@@ -9,7 +9,11 @@ from pathlib import Path
 
 import clikit
 import pytest
+from chain.clientkit import RawServer
 
+from mycelium.devnet import chainlayout
+from mycelium.devnet.chain import specfile
+from mycelium.devnet.chain.thread import ThreadedChain
 from mycelium.devnet.layout import prepare
 
 
@@ -66,6 +70,56 @@ def test_it_ends_when_its_starter_is_gone(place):
     with clikit.running(place.config) as (process, _):
         process.stdin.close()
         assert process.wait(12) == 0
+
+
+@pytest.fixture(params=["nobody answers", "no final block"])
+def waiting(request, tmp_path):
+    """The settings of a node whose chain keeps it waiting, and what it says then."""
+    network = chainlayout.prepare(tmp_path / "net", 1, miners=0)
+    config = network.nodes[0].config
+
+    def endpoint(url):
+        config.write_text(config.read_text().replace(network.chain.url, url))
+        return config
+
+    if request.param == "nobody answers":
+        with RawServer(lambda connection, ended: ended.wait(60)) as server:
+            yield endpoint(server.url), b"which it is"
+    else:
+        with ThreadedChain(specfile.read(network.chain.spec), blocks="manual") as chain:
+            yield endpoint(chain.url), b"waits for a final block"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (None, 0)])
+def test_it_ends_at_once_while_it_waits_for_the_chain(waiting, number, code):
+    config, waits = waiting
+    process = subprocess.Popen(
+        clikit.command("node", "run", "--config", config, "--until-eof", "--log-level", "info"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clikit.environment(),
+    )
+    try:
+        said = b""
+        while waits not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        began = time.monotonic()
+        if number is None:
+            process.stdin.close()
+            process.stdin = None
+        else:
+            process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out) == (code, b"")
+        assert b"Traceback" not in err
+        # Far below the limit after which it is ended by force, with another code.
+        assert time.monotonic() - began < 5
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_without_json_the_ready_line_is_text(place):

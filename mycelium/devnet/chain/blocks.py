@@ -213,6 +213,11 @@ class Chain:
         """Hashes of all blocks; the newest blocks, and what the last of them overwrote, oldest first."""
         return list(self._hashes), list(self._blocks.values()), self.storage.undo()
 
+    @property
+    def upgrades(self) -> Sequence[tuple[int, RuntimeLike]]:
+        """Runtimes after the first one, each with the block since whose state it is in force."""
+        return self._runtimes[1:]
+
     def take_over(
         self,
         state: Mapping[bytes, bytes],

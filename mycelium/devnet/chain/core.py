@@ -18,6 +18,7 @@ from mycelium.devnet.chain.storage import Overlay, Undo
 from mycelium.devnet.chain.validity import InvalidTransaction
 
 if TYPE_CHECKING:
+    from mycelium.devnet.chain.metadata import RuntimeSpec
     from mycelium.devnet.chain.runtime import Runtime
     from mycelium.devnet.chain.spec import ChainSpec
 
@@ -132,6 +133,10 @@ class Core:
         # A chain that was ahead of the clock stays ahead: its time does not stand still until the clock is there.
         if self.blocks != MANUAL:
             self._shift_ms += max(0, self.chain.best.timestamp_ms - self.now_ms())
+
+    def upgrades(self) -> list[tuple[int, RuntimeSpec]]:
+        """Runtimes after the first one: since which block, and what it is made of."""
+        return [(since, cast("Runtime", runtime).spec) for since, runtime in self.chain.upgrades]
 
     # --- time -----------------------------------------------------------------------------------------------
 

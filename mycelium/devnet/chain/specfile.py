@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mycelium import wholefile
 from mycelium.errors import AccountRefused, ConfigError
 from mycelium.identity import account as accounts
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def write(path: Path, spec: ChainSpec) -> None:
     """Write a spec to a file. Raises OSError."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(to_json(spec)), indent=2))
+    wholefile.write(path, msgspec.json.format(msgspec.json.encode(to_json(spec)), indent=2))
 
 
 def read(path: Path) -> ChainSpec:

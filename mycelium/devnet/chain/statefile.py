@@ -1,12 +1,16 @@
 """A development chain's state in a file, so that it goes on where it was when it is started again.
 
-One SQLite file, written once a block in one transaction: a chain that is killed loses nothing that it told anybody.
-Its size is bounded by what the chain itself keeps. Decides nothing about blocks. Observes one `Core`.
+One SQLite file, written once a block in one transaction: a chain that is killed loses nothing that it told anybody,
+unless it said before that the file cannot be written. Its size is bounded by what the chain itself keeps. Decides
+nothing about blocks. Observes one `Core`.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,10 +19,12 @@ import msgspec
 from mycelium.config import DEVCHAIN_BLOCKS_MAX
 from mycelium.devnet.chain import specfile
 from mycelium.devnet.chain.blocks import Block, Header
-from mycelium.devnet.chain.core import Core, Event, NewHead, Restarted, Upgraded
+from mycelium.devnet.chain.core import Core, Event, NewHead, Restarted
 from mycelium.devnet.chain.metadata import RuntimeSpec
 from mycelium.devnet.chain.storage import Undo
 from mycelium.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 _FORMAT: Final = 1
 _SCHEMA: Final = """
@@ -35,6 +41,8 @@ class StateFile:
     def __init__(self, path: Path, core: Core) -> None:
         self._path = path
         self._core = core
+        self._lags = False
+        """Whether a block is missing in the file."""
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("pragma journal_mode=wal")
@@ -62,7 +70,8 @@ class StateFile:
         self._db.execute(f"pragma user_version={_FORMAT}")
         first = self._db.execute("select hash from blocks where number=0").fetchone()
         if first is None:
-            self._write_all()
+            with self._transaction():
+                self._write_all()
         elif first[0] != self._core.chain.genesis:
             raise ConfigError(
                 f"{self._path} is of another chain, that of genesis 0x{first[0].hex()}",
@@ -72,7 +81,10 @@ class StateFile:
             self._restore()
 
     def _restore(self) -> None:
-        rows = self._db.execute("select hash, block, undo from blocks order by number").fetchall()
+        numbered = self._db.execute("select hash, block, undo, number from blocks order by number").fetchall()
+        rows = [row[:3] for row in numbered]
+        if [row[3] for row in numbered] != list(range(len(rows))) or rows[-1][1] is None:
+            raise ConfigError(f"{self._path} lacks blocks", "remove it to begin anew")
         blocks = [_block(row[0], row[1]) for row in rows if row[1] is not None]
         undo = [msgspec.msgpack.decode(row[2], type=_Undo) for row in rows if row[2] is not None]
         runtimes = [
@@ -85,18 +97,22 @@ class StateFile:
     # --- writing ----------------------------------------------------------------------------------------
 
     def _told(self, event: Event) -> None:
-        if isinstance(event, Restarted) or (isinstance(event, NewHead) and event.reorganised):
-            self._write_all()
-        elif isinstance(event, NewHead):
-            self._write_block(event)
-        elif isinstance(event, Upgraded):
-            spec = msgspec.json.encode(specfile.to_json(self._core.runtime_spec))
-            number = self._core.chain.best.number
-            self._db.execute("insert or replace into runtimes values(?, ?)", (number, spec))
+        if not isinstance(event, NewHead | Restarted):
+            return
+        try:
+            with self._transaction():
+                if self._lags or isinstance(event, Restarted) or event.reorganised:
+                    self._write_all()
+                else:
+                    self._write_block(event)
+            self._lags = False
+        except sqlite3.Error as error:
+            # The chain does not stop for its file, and one with a gap would say what never was.
+            self._lags = True
+            log.error("%s: %s; it lags behind, and is written anew with the next block", self._path, error)
 
     def _write_block(self, event: NewHead) -> None:
         chain, number = self._core.chain, event.block.number
-        self._db.execute("begin")
         for key, value in event.changes.items():
             if value is None:
                 self._db.execute("delete from state where key=?", (key,))
@@ -111,7 +127,7 @@ class StateFile:
             oldest = number - chain.storage.depth
             self._db.execute("update blocks set undo=null where number=?", (oldest,))
         self._db.execute("update blocks set block=null where number=?", (number - DEVCHAIN_BLOCKS_MAX,))
-        self._db.execute("commit")
+        self._write_upgrades(number)
 
     def _write_all(self) -> None:
         chain = self._core.chain
@@ -119,17 +135,34 @@ class StateFile:
         best = len(hashes) - 1
         by_hash = {block.hash: block for block in blocks}
         first_undo = best - len(undo) + 1
-        self._db.execute("begin")
-        for table in ("state", "blocks"):
-            self._db.execute(f"delete from {table}")  # noqa: S608 - two names, written here
-        self._db.execute("delete from runtimes where since>?", (best,))
+        for table in ("state", "blocks", "runtimes"):
+            self._db.execute(f"delete from {table}")  # noqa: S608 - three names, written here
         self._db.executemany("insert into state values(?, ?)", chain.storage.items())
         for number, name in enumerate(hashes):
             found = by_hash.get(name)
             overwritten = undo[number - first_undo] if number >= first_undo and number else None
             row = (number, name, None, None) if found is None else _row(found, overwritten)
             self._db.execute("insert into blocks values(?, ?, ?, ?)", row)
-        self._db.execute("commit")
+        self._write_upgrades(0)
+
+    def _write_upgrades(self, least: int) -> None:
+        """The runtimes that came with a block of this number or a later one."""
+        for since, spec in self._core.upgrades():
+            if since >= least:
+                encoded = msgspec.json.encode(specfile.to_json(spec))
+                self._db.execute("insert or replace into runtimes values(?, ?)", (since, encoded))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("begin")
+        try:
+            yield
+            self._db.execute("commit")
+        except BaseException:
+            # SQLite has done it already where the disk is full.
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+            raise
 
 
 def _row(block: Block, undo: Undo | None) -> tuple[int, bytes, bytes, bytes | None]:

@@ -143,6 +143,17 @@ def test_a_beginning_from_a_file(tmp_path):
     assert "is not JSON" in err
 
 
+def test_the_first_blocks_are_made_once(tmp_path):
+    """Also of a chain that was killed while it made them: at each start those that are missing."""
+    for blocks, expected in ((5, 5), (20, 20), (10, 20)):
+        with start(
+            "--blocks", "manual", "--fast-forward", str(blocks), "--state", str(tmp_path / "c")
+        ) as process:
+            assert json.loads(process.stdout.readline())["block"] == expected
+            process.kill()
+            process.wait()
+
+
 @pytest.mark.parametrize("command", ["chain", "fault"])
 def test_help_has_examples(command):
     out, _ = invoke(command, "--help")

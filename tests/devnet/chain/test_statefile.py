@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mycelium.config import DEVCHAIN_STATES_MAX
-from mycelium.devnet.chain.core import INSTANT, MANUAL, TIME, Core
+from mycelium.devnet.chain.core import INSTANT, MANUAL, TIME, Core, NewHead
 from mycelium.devnet.chain.metadata import RuntimeSpec
 from mycelium.devnet.chain.statefile import StateFile
 from mycelium.errors import ConfigError
@@ -130,6 +130,65 @@ def test_a_chain_begun_anew_is_in_the_file(tmp_path):
     again = core_of(dataclasses.replace(BEGIN, seed=BEGIN.seed + 1))
     StateFile(tmp_path / "chain", again).close()
     assert again.chain.best.hash == first.chain.best.hash
+
+
+def test_a_full_disk_leaves_no_gap(tmp_path, caplog):
+    """The chain goes on without its file, which is whole at each moment, and has all of it when there is space."""
+    path = tmp_path / "chain"
+    first = core_of()
+    file = StateFile(path, first)
+    first.step(5)
+    kept = picture(first)
+    file._db.execute("pragma max_page_count=1")
+    first.step(600)
+    first.upgrade(RuntimeSpec(spec_version=430))
+    first.step(2)
+    first.reorganise(1, forced=True)
+    assert "it lags behind, and is written anew" in caplog.text
+    during = core_of()
+    StateFile(path, during).close()
+    assert during.chain.best.number >= kept[1].number
+    assert during.chain.best.hash == first.chain.hash_of(during.chain.best.number)
+    file._db.execute("pragma max_page_count=1000000")
+    first.step(1)
+    again = core_of()
+    StateFile(path, again).close()
+    assert picture(again) == picture(first)
+    assert again.runtime.version["specVersion"] == 430
+    file.close()
+
+
+@pytest.mark.parametrize("number", [3, 7])
+def test_a_file_that_lacks_a_block_is_not_gone_on_with(tmp_path, number):
+    file = StateFile(tmp_path / "chain", core_of())
+    file._core.step(7)
+    file._db.execute("delete from blocks where number=?", (number,))
+    file._db.execute("insert or ignore into blocks values(8, x'00', null, null)")
+    file.close()
+    with pytest.raises(ConfigError, match="lacks blocks"):
+        StateFile(tmp_path / "chain", core_of())
+
+
+def test_an_upgrade_is_written_with_its_block(tmp_path):
+    """Killed right after the block, before anything else is told of it."""
+    first = core_of()
+    file = StateFile(tmp_path / "chain", first)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(event):
+        if isinstance(event, NewHead):
+            raise Killed
+
+    first.observers.append(kill)
+    with pytest.raises(Killed):
+        first.upgrade(RuntimeSpec(spec_version=430))
+    file.close()
+    again = core_of()
+    StateFile(tmp_path / "chain", again).close()
+    assert again.chain.best.number == 1
+    assert again.runtime.version["specVersion"] == 430
 
 
 def test_a_chain_that_was_ahead_of_the_clock_stays_ahead(tmp_path):
