@@ -16,7 +16,7 @@ import pytest
 
 LEVELS = [
     {"errors", "config", "_version"},
-    {"_core", "tomlfile", "wholefile"},
+    {"_core", "sqlitefile", "tomlfile", "wholefile"},
     {"protocol", "identity"},
     {"database"},
     {"metagraph"},

@@ -2,7 +2,7 @@
 
 One SQLite file. A member set is stored once however many epochs have it. Losing the file loses nothing that the chain
 does not know, but an archive node must be asked for what others have discarded; so a damaged one is not removed
-silently. Implements `tracker.Archive`; believes what it is given.
+silently. What a crash of the machine takes is read again. Implements `tracker.Archive`; believes what it is given.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from mycelium import sqlitefile
 from mycelium.config import EPOCH_TIMES_CACHED_MAX, EPOCHS_CACHED_MAX
 from mycelium.errors import StoreCorrupt, StoreError, StoreFull
 from mycelium.identity.keys import digest
 from mycelium.metagraph import reading as readings
 from mycelium.metagraph.membership import Epoch, Member
 from mycelium.metagraph.reading import Reading
+from mycelium.sqlitefile import transaction
 
 NAME: Final = "epochs.sqlite"
 _FORMAT: Final = 1
@@ -33,8 +35,6 @@ _SCHEMA: Final = (
 )
 _SET_BLOCKS: Final = "insert or replace into meta values('epoch_blocks', ?)"
 _SET_TIME: Final = "insert or replace into times values(?, ?)"
-_LOCKED_S: Final = 0.1
-"""A foreign program that looks into the file is waited for so long: the event loop stands still meanwhile."""
 
 
 def _storable(number: int) -> bool:
@@ -55,12 +55,9 @@ class EpochFile:
         self._times: OrderedDict[int, int] = OrderedDict()
         self._sets: OrderedDict[bytes, Mapping[bytes, Member]] = OrderedDict()
         with self._said():
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=_LOCKED_S)
+            self._db = sqlitefile.connect(path)
         try:
             with self._said():
-                # What a crash of the machine takes is read again from the chain.
-                self._db.execute("pragma journal_mode=wal")
-                self._db.execute("pragma synchronous=normal")
                 self.epoch_blocks = self._open(epoch_blocks)
         except BaseException:
             self._db.close()
@@ -75,7 +72,7 @@ class EpochFile:
             )
         if version == 0:
             # All of it or nothing: killed in between, the next start finds no file that lacks a part.
-            with self._transaction():
+            with transaction(self._db):
                 for statement in _SCHEMA:
                     self._db.execute(statement)
                 self._db.execute(_SET_BLOCKS, (epoch_blocks,))
@@ -128,7 +125,7 @@ class EpochFile:
         encoded = readings.encode(epoch.members)
         name = digest(encoded)
         times = {} if reading.time_ms is None else {first_block: reading.time_ms}
-        with self._said(), self._transaction():
+        with self._said(), transaction(self._db):
             self._db.execute("insert or ignore into sets values(?, ?)", (name, encoded))
             self._db.execute(
                 "insert or replace into epochs values(?, ?, ?, ?)",
@@ -156,7 +153,7 @@ class EpochFile:
 
     def keep_times(self, times_ms: Mapping[int, int]) -> None:
         """Remember the times of blocks for good."""
-        with self._said(), self._transaction():
+        with self._said(), transaction(self._db):
             self._db.executemany(_SET_TIME, times_ms.items())
         self._remember_times(times_ms)
 
@@ -185,18 +182,6 @@ class EpochFile:
             if len(self._sets) > EPOCHS_CACHED_MAX:
                 self._sets.popitem(last=False)
         return found
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("begin")
-        try:
-            yield
-            self._db.execute("commit")
-        except BaseException:
-            # SQLite has done it already where the disk is full.
-            if self._db.in_transaction:
-                self._db.execute("rollback")
-            raise
 
     @contextmanager
     def _said(self) -> Iterator[Any]:

@@ -5,37 +5,36 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from clients.runkit import ENVIRONMENT_S_MAX, TAO, address, client, free, state
+from clients.runkit import (
+    ALICE,
+    ENVIRONMENT_S_MAX,
+    NETUID,
+    NEW,
+    TAO,
+    address,
+    client,
+    free,
+    heads_and_a_transfer_were_seen,
+    hotkeys_and_permits,
+    on_old_and_new_runtimes,
+    state,
+    two_transfers_were_seen,
+)
 
-from mycelium.devnet.chain.metadata import RuntimeSpec
 from mycelium.devnet.chain.population import development
 from mycelium.devnet.chain.thread import ThreadedChain
 
 pytestmark = pytest.mark.timeout(ENVIRONMENT_S_MAX)
 run = client("async-substrate-interface", "uses_async_substrate_interface.py")
-NETUID = 1
-ALICE, NEW = "//Alice", "//of//a//client"
 
 
-@pytest.fixture
-def chain():
-    with ThreadedChain() as chain:
-        yield chain
-
-
-@pytest.mark.parametrize(
-    "runtime",
-    [RuntimeSpec(), RuntimeSpec(spec_version=437, netuid_newtype=True, grown=True)],
-    ids=["spec 424", "newer"],
-)
+@on_old_and_new_runtimes
 def test_it_reads(run, runtime):
     with ThreadedChain(replace(development(), runtime=runtime)) as chain:
         chain.step(3)
         found = run("reads", chain, account=address(ALICE), netuid=NETUID)
         account = state(chain, "System", "Account", address(ALICE))
-        uids = range(state(chain, "SubtensorModule", "SubnetworkN", NETUID))
-        hotkeys = [state(chain, "SubtensorModule", "Keys", NETUID, uid) for uid in uids]
-        permits = state(chain, "SubtensorModule", "ValidatorPermit", NETUID)
+        hotkeys, permits = hotkeys_and_permits(chain)
         head = chain.run(lambda core: f"0x{core.chain.best.hash.hex()}")
     assert found["chain"] == "Mycelium development chain"
     assert found["spec_version"] == runtime.spec_version
@@ -43,12 +42,12 @@ def test_it_reads(run, runtime):
     assert found["free"] == account["data"]["free"] == 1_000_000 * TAO
     assert found["several"] == [account, 20]
     assert found["nonce"] == found["next_nonce"] == 0
-    assert found["keys"] == [[uid, hotkeys[uid]] for uid in uids]
+    assert found["keys"] == [list(pair) for pair in enumerate(hotkeys)]
     assert found["deposit"] == 500
     assert found["number"] == 3
     assert found["head"] == found["finalised"] == head
     assert found["metagraph"] == [NETUID, hotkeys, 3]
-    assert found["lite"] == [[uid, hotkeys[uid], permits[uid]] for uid in uids]
+    assert found["lite"] == [[uid, *pair] for uid, pair in enumerate(zip(hotkeys, permits, strict=True))]
     assert found["chosen"] == [NETUID, hotkeys]
 
 
@@ -56,17 +55,9 @@ def test_it_transfers_and_sees_what_happened(chain, run):
     before = free(chain, ALICE)
     found = run("moves", chain, signer=ALICE, to=address(NEW), rao=5 * TAO)
     first, second = found["receipts"]
-    assert free(chain, NEW) == 10 * TAO
-    assert free(chain, ALICE) == before - 10 * TAO - first["fee"] - second["fee"]
+    two_transfers_were_seen(chain, before, first, second)
     # It asks for an immortal extrinsic's fee, which is one byte shorter.
     assert found["told"] == second["fee"] < first["fee"]
-    assert (first["success"], first["error"], first["identifier"]) == (True, None, "1-1")
-    assert (second["success"], second["finalised"], second["identifier"]) == (True, True, "2-1")
-    happened = ["Balances.Transfer", "TransactionPayment.TransactionFeePaid", "System.ExtrinsicSuccess"]
-    assert [event for event in first["events"] if event in happened] == happened
-    assert "System.NewAccount" in first["events"]
-    assert "System.NewAccount" not in second["events"]
-    assert first["block"] == chain.run(lambda core: f"0x{core.chain.hash_of(1).hex()}")
 
 
 def test_what_fails_says_why(chain, run):
@@ -89,10 +80,7 @@ def test_what_fails_says_why(chain, run):
 def test_it_follows_heads_and_storage(run):
     with ThreadedChain(blocks="time", block_ms=100) as chain:
         found = run("watches", chain, signer=ALICE, to=address("//Bob"), rao=7 * TAO)
-        first, *others = found["heads"]
-        assert others == [first + 1, first + 2, first + 3]
-        before, after = found["frees"]
-        assert after == before + 7 * TAO == free(chain, "//Bob")
+        heads_and_a_transfer_were_seen(chain, found, "//Bob")
 
 
 def test_it_asks_again_when_its_connection_was_dropped(chain, run):

@@ -5,37 +5,34 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from clients.runkit import ENVIRONMENT_S_MAX, TAO, address, client, free, state
+from clients.runkit import (
+    ALICE,
+    ENVIRONMENT_S_MAX,
+    NETUID,
+    NEW,
+    TAO,
+    address,
+    client,
+    free,
+    heads_and_a_transfer_were_seen,
+    hotkeys_and_permits,
+    on_old_and_new_runtimes,
+)
 
-from mycelium.devnet.chain.metadata import RuntimeSpec
 from mycelium.devnet.chain.population import development
 from mycelium.devnet.chain.thread import ThreadedChain
 
 pytestmark = pytest.mark.timeout(ENVIRONMENT_S_MAX)
 run = client("polkadot-api", "uses_polkadot_api.cjs")
-NETUID = 1
-ALICE, NEW = "//Alice", "//of//a//client"
 HAPPENED = ["balances.Transfer", "transactionPayment.TransactionFeePaid", "system.ExtrinsicSuccess"]
 
 
-@pytest.fixture
-def chain():
-    with ThreadedChain() as chain:
-        yield chain
-
-
-@pytest.mark.parametrize(
-    "runtime",
-    [RuntimeSpec(), RuntimeSpec(spec_version=437, netuid_newtype=True, grown=True)],
-    ids=["spec 424", "newer"],
-)
+@on_old_and_new_runtimes
 def test_it_reads(run, runtime):
     with ThreadedChain(replace(development(), runtime=runtime)) as chain:
         chain.step(3)
         found = run("reads", chain, account=address(ALICE), netuid=NETUID)
-        uids = range(state(chain, "SubtensorModule", "SubnetworkN", NETUID))
-        hotkeys = [state(chain, "SubtensorModule", "Keys", NETUID, uid) for uid in uids]
-        permits = state(chain, "SubtensorModule", "ValidatorPermit", NETUID)
+        hotkeys, permits = hotkeys_and_permits(chain)
         genesis = f"0x{chain.genesis.hex()}"
     assert found["chain"] == "Mycelium development chain"
     assert (found["spec_version"], found["metadata"]) == (runtime.spec_version, 15)
@@ -43,10 +40,10 @@ def test_it_reads(run, runtime):
     assert found["genesis"] == genesis
     assert found["free"] == [1_000_000 * TAO] * 2
     assert (found["nonce"], found["deposit"]) == (0, 500)
-    assert found["keys"] == [[uid, hotkeys[uid]] for uid in uids]
+    assert found["keys"] == [list(pair) for pair in enumerate(hotkeys)]
     assert found["permits"] == permits
     assert found["metagraph"] == [NETUID, hotkeys, 3]
-    assert found["lite"] == [[uid, hotkeys[uid], permits[uid]] for uid in uids]
+    assert found["lite"] == [[uid, *pair] for uid, pair in enumerate(zip(hotkeys, permits, strict=True))]
     assert (found["number"], found["calls"]) == (3, ["timestamp.set"])
 
 
@@ -79,10 +76,7 @@ def test_it_follows_heads_storage_and_an_extrinsic(run):
     # Finality comes so late that it does not overtake the client while it looks at the block.
     with ThreadedChain(blocks="time", block_ms=100, finality_lag=8) as chain:
         found = run("watches", chain, signer=ALICE, to=address("//Bob"), rao=7 * TAO)
-        first, *others = found["heads"]
-        assert others == [first + 1, first + 2, first + 3]
-        before, after = found["frees"]
-        assert after == before + 7 * TAO == free(chain, "//Bob")
+        heads_and_a_transfer_were_seen(chain, found, "//Bob")
         assert found["statuses"] == ["Ready", "InBlock", "Finalized"]
 
 

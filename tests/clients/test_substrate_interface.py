@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import pytest
-from clients.runkit import ENVIRONMENT_S_MAX, TAO, address, client, free, state
+from clients.runkit import (
+    ALICE,
+    ENVIRONMENT_S_MAX,
+    NETUID,
+    NEW,
+    TAO,
+    address,
+    client,
+    free,
+    heads_and_a_transfer_were_seen,
+    hotkeys_and_permits,
+    state,
+    two_transfers_were_seen,
+)
 
 from mycelium.devnet.chain.population import validator_path
 from mycelium.devnet.chain.thread import ThreadedChain
 
 pytestmark = pytest.mark.timeout(ENVIRONMENT_S_MAX)
 run = client("substrate-interface", "uses_substrate_interface.py")
-NETUID = 1
-ALICE, NEW = "//Alice", "//of//a//client"
-
-
-@pytest.fixture
-def chain():
-    with ThreadedChain() as chain:
-        yield chain
 
 
 def test_it_reads(chain, run):
@@ -31,8 +36,8 @@ def test_it_reads(chain, run):
     assert found["free"] == account["data"]["free"] == 1_000_000 * TAO
     assert found["several"] == [account, 20]
     assert found["nonce"] == found["called"] == 0
-    uids = range(state(chain, "SubtensorModule", "SubnetworkN", NETUID))
-    assert found["keys"] == [[uid, state(chain, "SubtensorModule", "Keys", NETUID, uid)] for uid in uids]
+    hotkeys, _ = hotkeys_and_permits(chain)
+    assert found["keys"] == [list(pair) for pair in enumerate(hotkeys)]
     assert found["deposit"] == 500
     assert (found["number"], found["calls"]) == (3, ["set"])
     assert found["head"] == found["finalised"] == chain.run(lambda core: f"0x{core.chain.best.hash.hex()}")
@@ -41,15 +46,7 @@ def test_it_reads(chain, run):
 def test_it_transfers_and_sees_what_happened(chain, run):
     before = free(chain, ALICE)
     first, second = run("moves", chain, signer=ALICE, to=address(NEW), rao=5 * TAO)
-    assert free(chain, NEW) == 10 * TAO
-    assert free(chain, ALICE) == before - 10 * TAO - first["fee"] - second["fee"]
-    assert (first["success"], first["error"], first["identifier"]) == (True, None, "1-1")
-    assert (second["success"], second["finalised"], second["identifier"]) == (True, True, "2-1")
-    happened = ["Balances.Transfer", "TransactionPayment.TransactionFeePaid", "System.ExtrinsicSuccess"]
-    assert [event for event in first["events"] if event in happened] == happened
-    assert "System.NewAccount" in first["events"]
-    assert "System.NewAccount" not in second["events"]
-    assert first["block"] == chain.run(lambda core: f"0x{core.chain.hash_of(1).hex()}")
+    two_transfers_were_seen(chain, before, first, second)
 
 
 def test_a_fee_is_what_was_said_before(chain, run):
@@ -82,10 +79,7 @@ def test_what_fails_says_why(chain, run):
 def test_it_follows_heads_and_storage(run):
     with ThreadedChain(blocks="time", block_ms=100) as chain:
         found = run("watches", chain, signer=ALICE, to=address(validator_path(0)), rao=7 * TAO)
-        first, *others = found["heads"]
-        assert others == [first + 1, first + 2, first + 3]
-        before, after = found["frees"]
-        assert after == before + 7 * TAO == free(chain, validator_path(0))
+        heads_and_a_transfer_were_seen(chain, found, validator_path(0))
 
 
 def test_it_connects_again_after_its_connection_was_dropped(chain, run):

@@ -57,6 +57,15 @@ def prepared(path, nodes=3, **keywords):
     return chainlayout.prepare(path / "net", nodes, **keywords)
 
 
+@contextlib.asynccontextmanager
+async def started(network):
+    """All nodes of a network, connected with each other."""
+    async with Mesh(network.nodes) as mesh:
+        await mesh.start()
+        await mesh.connected()
+        yield mesh
+
+
 def pass_epoch(chain):
     """As many blocks as bring the next epoch, and one in it."""
     number = chain.run(lambda core: core.chain.best.number)
@@ -71,9 +80,7 @@ def test_roles_and_addresses_come_from_the_chain(tmp_path):
     network = prepared(tmp_path)
 
     async def main():
-        async with Mesh(network.nodes) as mesh:
-            await mesh.start()
-            await mesh.connected()
+        async with started(network) as mesh:
             epoch = mesh[0].source.epoch()
             roles = [epoch.role(place.keypair.account) for place in network.nodes]
             assert roles == [OWNER, VALIDATOR, VALIDATOR]
@@ -98,9 +105,7 @@ def test_who_loses_its_permit_writes_no_more_until_it_has_it_again(tmp_path):
     network = prepared(tmp_path)
 
     async def main(chain):
-        async with Mesh(network.nodes) as mesh:
-            await mesh.start()
-            await mesh.connected()
+        async with started(network) as mesh:
             late = mesh[2].database.table("records")
             await late.put("before", 1)
             await agreed(mesh.nodes)
@@ -132,9 +137,7 @@ def test_a_node_that_was_away_for_epochs_takes_what_was_written_in_them(tmp_path
     network = prepared(tmp_path)
 
     async def main(chain):
-        async with Mesh(network.nodes) as mesh:
-            await mesh.start()
-            await mesh.connected()
+        async with started(network) as mesh:
             await mesh.stop(2)
             for number in range(2, 8):
                 pass_epoch(chain)
@@ -155,9 +158,7 @@ def test_an_outage_of_the_chain_stops_writes_in_the_end_and_ends_by_itself(tmp_p
     async def main():
         with contextlib.ExitStack() as first:
             first.enter_context(chain_of(network))
-            async with Mesh(network.nodes) as mesh:
-                await mesh.start()
-                await mesh.connected()
+            async with started(network) as mesh:
                 first.close()
                 records = mesh[0].database.table("records")
                 await records.put("during", 1)
@@ -227,9 +228,7 @@ def test_a_policy_on_chain_decides_who_writes_and_who_sees_what(tmp_path):
     network = prepared(tmp_path)
 
     async def main(chain):
-        async with Mesh(network.nodes) as mesh:
-            await mesh.start()
-            await mesh.connected()
+        async with started(network) as mesh:
             name = await ruled(chain, network, mesh)
             with pytest.raises(Unauthorised, match="may not put the key b'free'"):
                 await mesh[1].database.table("records").put("free", 2)
@@ -258,9 +257,7 @@ def test_a_grant_lets_a_node_write_what_the_policy_does_not(tmp_path):
     second = network.validators[1].hotkey.account
 
     async def main(chain):
-        async with Mesh(network.nodes) as mesh:
-            await mesh.start()
-            await mesh.connected()
+        async with started(network) as mesh:
             await ruled(chain, network, mesh)
             await mesh.stop(1)
             token = grants.issue(
@@ -325,9 +322,7 @@ def test_the_log_of_who_departed_is_sealed(tmp_path):
     network = prepared(tmp_path)
 
     async def main(chain):
-        async with Mesh(network.nodes) as mesh:
-            await mesh.start()
-            await mesh.connected()
+        async with started(network) as mesh:
             await mesh[2].database.table("records").put("before", 1)
             await agreed(mesh.nodes)
             chain.faults.remove_permit(NETUID, 2)

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from mycelium.config import DEVCHAIN_BLOCK_EXTRINSICS_MAX, DEVCHAIN_BLOCKS_MAX, DEVCHAIN_STATES_MAX
 from mycelium.devnet.chain.storage import Overlay, Storage, Undo, View
@@ -108,6 +108,14 @@ class Authored:
     refused: tuple[tuple[bytes, InvalidTransaction], ...]
     changes: Mapping[bytes, bytes | None]
     runtime: RuntimeLike | None = None
+
+
+class Kept(NamedTuple):
+    """hashes: of all blocks. blocks: the newest ones. undo: what the last of them overwrote. All oldest first."""
+
+    hashes: Sequence[bytes]
+    blocks: Sequence[Block]
+    undo: Sequence[Undo]
 
 
 @dataclass(slots=True)
@@ -209,9 +217,9 @@ class Chain:
         """What the runtime must know to judge an extrinsic for the next block."""
         return ChainContext(self.genesis, self.best.number + 1, self.hash_of)
 
-    def kept(self) -> tuple[list[bytes], list[Block], list[Undo]]:
-        """Hashes of all blocks; the newest blocks, and what the last of them overwrote, oldest first."""
-        return list(self._hashes), list(self._blocks.values()), self.storage.undo()
+    def kept(self) -> Kept:
+        """What a chain that goes on here needs of this one, beside its state and its runtimes."""
+        return Kept(list(self._hashes), list(self._blocks.values()), self.storage.undo())
 
     @property
     def upgrades(self) -> Sequence[tuple[int, RuntimeLike]]:
@@ -219,19 +227,14 @@ class Chain:
         return self._runtimes[1:]
 
     def take_over(
-        self,
-        state: Mapping[bytes, bytes],
-        undo: Sequence[Undo],
-        hashes: Sequence[bytes],
-        blocks: Sequence[Block],
-        runtimes: Sequence[tuple[int, RuntimeLike]],
+        self, state: Mapping[bytes, bytes], kept: Kept, runtimes: Sequence[tuple[int, RuntimeLike]]
     ) -> None:
-        """Be where another chain of the same genesis was: what `kept` said of it, and its best block's state."""
-        assert hashes[0] == self.genesis, "the kept blocks are of this chain"
-        self.storage = Storage(state, undo)
-        self._hashes = list(hashes)
-        self._blocks = OrderedDict((block.hash, block) for block in blocks)
-        self.best = self.finalised = blocks[-1]
+        """Be where another chain of the same genesis was. state: of its best block."""
+        assert kept.hashes[0] == self.genesis, "the kept blocks are of this chain"
+        self.storage = Storage(state, kept.undo)
+        self._hashes = list(kept.hashes)
+        self._blocks = OrderedDict((block.hash, block) for block in kept.blocks)
+        self.best = self.finalised = kept.blocks[-1]
         self._root = int.from_bytes(self.best.header.state_root, "big")
         self._runtimes += runtimes
         self._views.clear()

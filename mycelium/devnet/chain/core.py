@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mycelium.config import DEVCHAIN_FINALITY_LAG, DEVCHAIN_STATES_MAX
-from mycelium.devnet.chain.blocks import Authored, Block, Chain, UnknownBlock, compact, digest
+from mycelium.devnet.chain.blocks import Authored, Block, Chain, Kept, UnknownBlock, compact, digest
 from mycelium.devnet.chain.pool import INVALID, READY, Pool, PoolRefusal, Status
-from mycelium.devnet.chain.storage import Overlay, Undo
+from mycelium.devnet.chain.storage import Overlay
 from mycelium.devnet.chain.validity import InvalidTransaction
 
 if TYPE_CHECKING:
@@ -115,21 +115,16 @@ class Core:
         self.pool = Pool()
 
     def take_over(
-        self,
-        state: Mapping[bytes, bytes],
-        undo: Sequence[Undo],
-        hashes: Sequence[bytes],
-        blocks: Sequence[Block],
-        runtimes: Sequence[tuple[int, Any]],
+        self, state: Mapping[bytes, bytes], kept: Kept, upgrades: Sequence[tuple[int, RuntimeSpec]]
     ) -> None:
-        """Go on where a chain of this spec was (see `Chain.take_over`). runtimes: since which block, RuntimeSpec."""
+        """Go on where a chain of this spec was (see `Chain.take_over`). upgrades: as `upgrades` gave them."""
         made = []
-        for since, runtime_spec in runtimes:
+        for since, runtime_spec in upgrades:
             runtime = self._make_runtime(runtime_spec)
             runtime.begin(self.spec)
             made.append((since, runtime))
             self.runtime_spec = runtime_spec
-        self.chain.take_over(state, undo, hashes, blocks, made)
+        self.chain.take_over(state, kept, made)
         # A chain that was ahead of the clock stays ahead: its time does not stand still until the clock is there.
         if self.blocks != MANUAL:
             self._shift_ms += max(0, self.chain.best.timestamp_ms - self.now_ms())

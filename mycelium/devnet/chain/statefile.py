@@ -7,22 +7,23 @@ nothing about blocks. Observes one `Core`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from mycelium import sqlitefile
 from mycelium.config import DEVCHAIN_BLOCKS_MAX
 from mycelium.devnet.chain import specfile
-from mycelium.devnet.chain.blocks import Block, Header
+from mycelium.devnet.chain.blocks import Block, Header, Kept
 from mycelium.devnet.chain.core import Core, Event, NewHead, Restarted
 from mycelium.devnet.chain.metadata import RuntimeSpec
 from mycelium.devnet.chain.storage import Undo
 from mycelium.errors import ConfigError
+from mycelium.sqlitefile import transaction
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +44,16 @@ class StateFile:
         self._core = core
         self._lags = False
         """Whether a block is missing in the file."""
-        try:
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("pragma journal_mode=wal")
-            self._db.execute("pragma synchronous=normal")
-            self._open()
-        except sqlite3.Error as error:
-            raise ConfigError(
-                f"{path}: {error}", "name another file, or remove this one to begin anew"
-            ) from None
+        with contextlib.ExitStack() as failed:
+            try:
+                self._db = sqlitefile.connect(path)
+                failed.callback(self._db.close)
+                self._open()
+            except sqlite3.Error as error:
+                raise ConfigError(
+                    f"{path}: {error}", "name another file, or remove this one to begin anew"
+                ) from None
+            failed.pop_all()
         core.observers.append(self._told)
 
     def close(self) -> None:
@@ -70,7 +72,7 @@ class StateFile:
         self._db.execute(f"pragma user_version={_FORMAT}")
         first = self._db.execute("select hash from blocks where number=0").fetchone()
         if first is None:
-            with self._transaction():
+            with transaction(self._db):
                 self._write_all()
         elif first[0] != self._core.chain.genesis:
             raise ConfigError(
@@ -92,7 +94,7 @@ class StateFile:
             for since, spec in self._db.execute("select since, spec from runtimes order by since")
         ]
         state = dict(self._db.execute("select key, value from state").fetchall())
-        self._core.take_over(state, undo, [row[0] for row in rows], blocks, runtimes)
+        self._core.take_over(state, Kept([row[0] for row in rows], blocks, undo), runtimes)
 
     # --- writing ----------------------------------------------------------------------------------------
 
@@ -100,7 +102,7 @@ class StateFile:
         if not isinstance(event, NewHead | Restarted):
             return
         try:
-            with self._transaction():
+            with transaction(self._db):
                 if self._lags or isinstance(event, Restarted) or event.reorganised:
                     self._write_all()
                 else:
@@ -131,16 +133,15 @@ class StateFile:
 
     def _write_all(self) -> None:
         chain = self._core.chain
-        hashes, blocks, undo = chain.kept()
-        best = len(hashes) - 1
-        by_hash = {block.hash: block for block in blocks}
-        first_undo = best - len(undo) + 1
+        kept = chain.kept()
+        by_hash = {block.hash: block for block in kept.blocks}
+        first_undo = len(kept.hashes) - len(kept.undo)
         for table in ("state", "blocks", "runtimes"):
             self._db.execute(f"delete from {table}")  # noqa: S608 - three names, written here
         self._db.executemany("insert into state values(?, ?)", chain.storage.items())
-        for number, name in enumerate(hashes):
+        for number, name in enumerate(kept.hashes):
             found = by_hash.get(name)
-            overwritten = undo[number - first_undo] if number >= first_undo and number else None
+            overwritten = kept.undo[number - first_undo] if number >= first_undo and number else None
             row = (number, name, None, None) if found is None else _row(found, overwritten)
             self._db.execute("insert into blocks values(?, ?, ?, ?)", row)
         self._write_upgrades(0)
@@ -151,18 +152,6 @@ class StateFile:
             if since >= least:
                 encoded = msgspec.json.encode(specfile.to_json(spec))
                 self._db.execute("insert or replace into runtimes values(?, ?)", (since, encoded))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("begin")
-        try:
-            yield
-            self._db.execute("commit")
-        except BaseException:
-            # SQLite has done it already where the disk is full.
-            if self._db.in_transaction:
-                self._db.execute("rollback")
-            raise
 
 
 def _row(block: Block, undo: Undo | None) -> tuple[int, bytes, bytes, bytes | None]:
