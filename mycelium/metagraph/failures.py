@@ -16,21 +16,21 @@ class Problems:
     """What is wrong now, in words, each with its remedy. Of a kind there is one at a time."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
+        self._kept: dict[str, tuple[str, str]] = {}
+        """Kind -> what it is about, and the text."""
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._texts.values())
+        return (text for _, text in self._kept.values())
 
-    def say(self, kind: str, text: str) -> list[Effect]:
-        """Keep it for the status; an alarm when it is new."""
-        if self._texts.get(kind) == text:
-            return []
-        self._texts[kind] = text
-        return [Alarm(text)]
+    def say(self, kind: str, text: str, about: str = "") -> list[Effect]:
+        """Keep it for the status; an alarm when it is about something new. about: without it, the text."""
+        about = about or text
+        before, self._kept[kind] = self._kept.get(kind), (about, text)
+        return [] if before is not None and before[0] == about else [Alarm(text)]
 
     def over(self, kind: str) -> None:
         """What it is about went well."""
-        self._texts.pop(kind, None)
+        self._kept.pop(kind, None)
 
 
 @dataclass(slots=True)

@@ -35,6 +35,8 @@ class Heads:
     """To be confirmed; the same until that is decided, so that an endpoint which is slower reaches it."""
     asking: bool = False
     _again: Retry = field(default_factory=Retry)
+    _leaving: Retry = field(default_factory=Retry)
+    """When an endpoint may be left again for what it says."""
     _unknown_since_ms: int | None = None
     """Since when the candidate has not been final yet where it was asked for."""
 
@@ -42,7 +44,7 @@ class Heads:
         """An endpoint told of a final block. It is `newest` afterwards, if nothing speaks against it."""
         wrong = self._wrong(head, anchor, now_ms)
         if wrong is not None:
-            return [*self.problems.say(_HEAD, wrong), Leave(head.endpoint, "its blocks are not believed")]
+            return self._not_believed(_HEAD, wrong, head.endpoint, now_ms)
         if anchor is not None and head.number < anchor.number:
             return self._lagging(head, anchor, now_ms)
         self._lagging_since_ms = None
@@ -79,14 +81,19 @@ class Heads:
         self._candidate = None
         self._again.later(now_ms)
         theirs = "does not know it" if opinion.hash is None else f"says it is {opinion.hash}"
-        return [
-            *self.problems.say(
-                _DOUBT,
-                f"{block.endpoint} says that block {block.number} is {block.hash}, and {opinion.endpoint} "
-                f"{theirs}: neither is believed; remove the one that is wrong from [chain] endpoints",
-            ),
-            Leave(block.endpoint, "another endpoint does not confirm its blocks"),
-        ]
+        text = (
+            f"{block.endpoint} says that block {block.number} is {block.hash}, and {opinion.endpoint} {theirs}: "
+            "neither is believed; remove the one that is wrong from [chain] endpoints"
+        )
+        return self._not_believed(_DOUBT, text, block.endpoint, now_ms)
+
+    def _not_believed(self, kind: str, text: str, endpoint: str, now_ms: int) -> list[Effect]:
+        """Say so, and follow another endpoint; if that is no better, ever more rarely."""
+        effects = self.problems.say(kind, text, f"{kind} {endpoint}")
+        if self.endpoints > 1 and self._leaving.at_ms <= now_ms:
+            self._leaving.later(now_ms)
+            effects.append(Leave(endpoint, "its blocks are not believed"))
+        return effects
 
     # --- heads ------------------------------------------------------------------------------------------
 
@@ -100,6 +107,7 @@ class Heads:
             _HEAD,
             f"{seen.endpoint} knows final blocks up to {seen.number} only, and block {anchor.number} was final before: "
             "name an endpoint that has caught up, or use a new data_dir if the chain was begun anew",
+            f"lagging {seen.endpoint}",
         )
 
     def _wrong(self, seen: HeadSeen, anchor: HeadSeen | None, now_ms: int) -> str | None:
@@ -177,4 +185,5 @@ class Heads:
         self._candidate = None
         self._unknown_since_ms = None
         self._again = Retry()
+        self._leaving = Retry()
         self.problems.over(_DOUBT)

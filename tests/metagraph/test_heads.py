@@ -183,10 +183,30 @@ def test_a_final_block_is_not_replaced(head):
     assert f"block 52 is {hash_of(52, 'f')}, and it was final as {hash_of(52)}" in text
     assert left == [A]
     # It is told once, stays in the status, and goes when the chain goes on.
-    assert machine.handle(head, time_of(57)) == [Leave(A, "its blocks are not believed")]
+    assert machine.handle(head, time_of(57)) == []
     assert machine.status(time_of(57)).problems == (text,)
     hear(machine, seen(58, endpoint=B, anchor=(52, hash_of(52))), time_of(58))
     assert machine.status(time_of(58)).problems == ()
+
+
+@pytest.mark.parametrize("endpoints", [1, 2])
+def test_what_is_wrong_with_every_block_is_told_once_and_endpoints_are_left_ever_more_rarely(endpoints):
+    """As where this machine's clock is hours behind: each endpoint's blocks are of the future."""
+    machine, now, alarms, left = at_epoch(endpoints=endpoints), time_of(60), [], []
+    for block in range(1_000, 2_000):
+        endpoint = B if len(left) % 2 else A
+        for effect in machine.handle(seen(block, endpoint=endpoint), now):
+            if isinstance(effect, Alarm):
+                alarms.append(effect)
+            else:
+                assert effect == Leave(endpoint, "its blocks are not believed")
+                left.append(now)
+        now += 1_000
+    assert len(alarms) == (len(left) + 1 if endpoints > 1 else 1)
+    assert len(left) <= (25 if endpoints > 1 else 0)
+    # The text is of the newest block.
+    assert "block 1999" in machine.status(now).problems[0]
+    assert machine.anchor == seen(52)
 
 
 def test_what_was_asked_of_an_earlier_anchor_says_nothing():
