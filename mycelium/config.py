@@ -309,6 +309,25 @@ GRANTS_CACHED_MAX: Final = 1_024
 """Grants whose signatures were verified, up to 8 KiB each."""
 
 
+# --- signed HTTP requests ---------------------------------------------------------------------------------
+
+HTTP_WINDOW_NS: Final = 120_000_000_000
+"""How far the time in a request's nonce may be from now, as Fiber has it."""
+HTTP_NONCES_MAX: Final = 1 << 20
+"""Nonces remembered in all, 76 bytes each: 4,000 requests a second, for the four minutes in which one could come
+again."""
+HTTP_NONCES_PER_VALIDATOR_MAX: Final = 1 << 18
+HTTP_BODY_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of a request, read and hashed before anybody knows who sent it."""
+HTTP_KEY_TTL_S: Final = 5 * 60 * 60
+"""For so long a symmetric key is good, as Fiber has it."""
+HTTP_KEYS_PER_VALIDATOR_MAX: Final = 16
+HTTP_KEYS_MAX: Final = 8_192
+"""Symmetric keys of all validators, 1 KiB each; the oldest give way."""
+HTTP_HANDSHAKE_S: Final = 3
+"""For each of the two requests of a handshake, as Fiber has it."""
+
+
 # --- development chain ------------------------------------------------------------------------------------
 
 DEVCHAIN_BLOCK_MS: Final = 250

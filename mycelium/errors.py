@@ -39,6 +39,7 @@ MyceliumError
 │   ├── Unauthorised         a stranger, or a member without the right
 │   │   ├── QuotaExceeded    more in one epoch than the policy lets this writer
 │   │   └── LogSealed        beyond the head at which a departed writer's log was sealed
+│   ├── RequestRefused       a signed HTTP request that is not let in, with its status
 │   ├── WrongNetwork         another netuid or genesis
 │   ├── WrongPeer            not the account that was dialled
 │   ├── VersionRefused       no protocol version in common
@@ -269,6 +270,17 @@ class LogSealed(Unauthorised):
 
     reason = "sealed"
     close_code = 4016
+
+
+class RequestRefused(ProtocolError):
+    """A signed HTTP request is not let in. status: of the answer; detail: its text, as Fiber's clients know it."""
+
+    reason = "refused"
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(f"{status} {detail}")
+        self.status = status
+        self.detail = detail
 
 
 class WrongNetwork(ProtocolError):

@@ -22,7 +22,7 @@ LEVELS = [
     {"metagraph"},
     # Beside the peers: a program that only sets weights loads neither sockets nor a store.
     {"peer", "chain"},
-    {"node", "substrate"},
+    {"node", "substrate", "http"},
     {"encrypted"},
     {"validator", "devnet", "sim"},
     {"cli"},

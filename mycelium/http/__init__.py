@@ -1,0 +1,1 @@
+"""The signed HTTP protocol between validators and miners, both wire versions of it, apart from any web framework."""

@@ -1,0 +1,127 @@
+"""Used nonces: once each, within the window, over a restart and across workers, and in bounded memory."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from httpwire.httpkit import Clock
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mycelium.config import HTTP_WINDOW_NS
+from mycelium.http.nonces import NonceBook
+
+A, B = b"a" * 32, b"b" * 32
+WINDOW_S = HTTP_WINDOW_NS / 10**9
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_once_each(clock):
+    book = NonceBook(clock_ns=clock)
+    nonce = clock.nonce(1)
+    assert book.check(A, nonce)
+    assert book.check(A, nonce), "looking does not use it up"
+    assert len(book) == 0
+    assert book.commit(A, nonce)
+    assert not book.check(A, nonce)
+    assert not book.commit(A, nonce)
+    assert book.commit(B, nonce), "another validator's nonces are its own"
+
+
+@pytest.mark.parametrize("offset_s", [-WINDOW_S - 1, WINDOW_S + 1, -(10**9)])
+def test_only_of_now(clock, offset_s):
+    book = NonceBook(clock_ns=clock)
+    assert not book.check(A, clock.nonce(offset_s))
+    assert not book.commit(A, clock.nonce(offset_s))
+
+
+def test_one_from_the_future_cannot_come_again_later(clock):
+    """Fiber forgets a nonce 120 s after it came, and takes it until 120 s after its own time."""
+    book = NonceBook(clock_ns=clock)
+    nonce = clock.nonce(WINDOW_S - 2)
+    assert book.commit(A, nonce)
+    for _ in range(25):
+        clock.now_ns += 10 * 10**9
+        assert not book.commit(A, nonce)
+
+
+def test_without_a_file_nothing_from_before_the_start_is_taken(clock):
+    nonce = clock.nonce()
+    clock.now_ns += 10**9
+    assert not NonceBook(clock_ns=clock).check(A, nonce)
+
+
+def test_a_restart_forgets_nothing(clock, tmp_path):
+    path, nonce = tmp_path / "nonces.sqlite", clock.nonce()
+    first = NonceBook(path, clock_ns=clock)
+    assert first.commit(A, nonce)
+    # No close: as after a kill.
+    clock.now_ns += 10**9
+    second = NonceBook(path, clock_ns=clock)
+    assert not second.commit(A, nonce)
+    assert second.commit(A, clock.nonce(-5)), "a restart refuses nobody who was on the way"
+    first.close()
+    second.close()
+    second.close()
+
+
+def test_workers_share_what_they_have_seen(clock, tmp_path):
+    workers = [NonceBook(tmp_path / "nonces.sqlite", clock_ns=clock) for _ in range(4)]
+    for number in range(50):
+        nonce = clock.nonce(tail=str(number))
+        assert [worker.commit(A, nonce) for worker in workers].count(True) == 1
+    for worker in workers:
+        worker.close()
+
+
+def test_the_file_is_bounded_by_the_window(clock, tmp_path):
+    path = tmp_path / "nonces.sqlite"
+    book = NonceBook(path, clock_ns=clock)
+    for number in range(60):
+        for tail in range(10):
+            assert book.commit(A, clock.nonce(tail=f"{number}-{tail}"))
+        clock.now_ns += 60 * 10**9
+    book.close()
+    with sqlite3.connect(path) as db:
+        (rows,) = db.execute("select count(*) from seen").fetchone()
+    db.close()
+    assert rows <= 10 * 6
+
+
+def test_a_place_where_no_file_can_be_is_logged_and_done_without(clock, tmp_path, caplog):
+    book = NonceBook(tmp_path / "nowhere" / "nonces.sqlite", clock_ns=clock)
+    assert "known to this process alone" in caplog.text
+    nonce = clock.nonce(1)
+    assert book.commit(A, nonce)
+    assert not book.commit(A, nonce)
+
+
+def test_a_full_disk_keeps_the_process_safe(clock, tmp_path, caplog):
+    book = NonceBook(tmp_path / "nonces.sqlite", clock_ns=clock)
+    book._db.execute("drop table seen")
+    nonce = clock.nonce()
+    assert book.commit(A, nonce)
+    assert not book.commit(A, nonce)
+    assert "other workers do not know" in caplog.text
+    book.close()
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(-300, 300), st.integers(0, 60)), max_size=60))
+def test_as_a_set_would_say(steps):
+    clock = Clock()
+    book, used = NonceBook(clock_ns=clock), set()
+    started_ns = clock.now_ns
+    for tail, offset_s, passed_s in steps:
+        clock.now_ns += passed_s * 10**9
+        nonce = clock.nonce(offset_s, str(tail))
+        made_ns = clock.now_ns + offset_s * 10**9
+        fresh = abs(offset_s) * 10**9 <= HTTP_WINDOW_NS and made_ns >= started_ns
+        assert book.check(A, nonce) is (fresh and nonce not in used)
+        assert book.commit(A, nonce) is (fresh and nonce not in used)
+        if fresh:
+            used.add(nonce)
