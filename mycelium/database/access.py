@@ -21,8 +21,9 @@ from mycelium.database.grants import Grant
 from mycelium.database.policy import OBSERVER, OWNER, VALIDATOR, WRITE, Action, Policy, Quota
 from mycelium.database.ranges import EVERYTHING, NOTHING, Ranges, prefixed
 from mycelium.database.schema import TableSpec
-from mycelium.errors import MalformedMessage, PolicyRefused, Unauthorised
+from mycelium.errors import AccountRefused, MalformedMessage, PolicyRefused, Unauthorised
 from mycelium.identity.account import format as format_account
+from mycelium.identity.account import parse as parse_account
 from mycelium.identity.keys import digest
 from mycelium.protocol.messages import MergeType, Op
 
@@ -118,8 +119,8 @@ def check_writes(batch: Batch, rights: Rights, authority: RightsOf) -> bool:
     """Whether the batch's account may make each of its changes: True, or False for not known yet. Unauthorised."""
     if batch.space == SYS:
         _check_changes(batch, rights.ranges)
-        _check_sys(batch)
-    elif any(name == grants.TABLE for name, _ in batch.tables):
+        return _check_sys(batch, authority)
+    if any(name == grants.TABLE for name, _ in batch.tables):
         held = _granted(batch, rights, authority)
         if held is None:
             return False
@@ -188,27 +189,50 @@ def _grant_of(payload: bytes, network: bytes) -> Grant:
         raise Unauthorised(f"a grant that is none: {error}") from None
 
 
-def _check_sys(batch: Batch) -> None:
-    """Only the tables there are, as they are, documents named by their digest, and seals of epochs not long past."""
+def _check_sys(batch: Batch, authority: RightsOf) -> bool:
+    """Only the tables there are, as they are, documents named by their digest, and seals of who has departed.
+
+    False: whether they have departed is not known yet.
+    """
     known = {(table.name, int(table.merge)) for table in SYS_TABLES}
     if not known.issuperset(batch.tables):
         raise Unauthorised(f"the space {SYS!r} has no such table")
     for table, op, key, payload in batch.changes():
         if batch.tables[table][0] == SEALS.name:
-            _check_seal(batch, op, key)
+            if not _check_seal(batch, op, key, authority):
+                return False
         elif op == Op.PUT:
             data = value.value_of(payload)
             raw = data.encode() if isinstance(data, str) else data
             if not isinstance(raw, bytes) or len(raw) > POLICY_BYTES_MAX or key != digest(raw).hex().encode():
                 raise Unauthorised("a policy under another name than its digest")
+    return True
 
 
-def _check_seal(batch: Batch, op: int, key: bytes) -> None:
-    """Who attests names an epoch that is over: else every number there is could be made a seal to look at."""
-    epoch = key.rpartition(b"/")[2]
-    recent = range(max(0, batch.epoch - SEAL_EPOCHS), batch.epoch)
-    if op != Op.PUT or len(epoch) > _EPOCH_DIGITS or not epoch.isdigit() or int(epoch) not in recent:
+def _check_seal(batch: Batch, op: int, key: bytes, authority: RightsOf) -> bool:
+    """An attestation is of an account that departed at an epoch not long past: every node keeps all of them in memory,
+    and without this a validator could name any account and number there is. False: that is not known yet."""
+    _, account, epoch = _seal_key(key)
+    recent = range(max(1, batch.epoch - SEAL_EPOCHS), batch.epoch)
+    if op != Op.PUT or epoch not in recent:
         raise Unauthorised("an attestation is put for an epoch that is over, and not for long")
+    before, after = (authority.rights(at, account, SYS) for at in (epoch - 1, epoch))
+    if before is None or after is None:
+        return False
+    if before.role not in _WRITERS or after.role in _WRITERS:
+        raise Unauthorised(f"{format_account(account)} did not depart in epoch {epoch}")
+    return True
+
+
+def _seal_key(key: bytes) -> tuple[bytes, bytes, int]:
+    """attester/account/epoch. Unauthorised for what is none."""
+    try:
+        attester, account, epoch = key.decode("ascii").split("/")
+        if len(epoch) > _EPOCH_DIGITS or not epoch.isdigit() or (epoch[0] == "0" and epoch != "0"):
+            raise ValueError(epoch)
+        return parse_account(attester), parse_account(account), int(epoch)
+    except (ValueError, AccountRefused):
+        raise Unauthorised(f"{key[:60]!r} names no attestation") from None
 
 
 _EPOCH_DIGITS: Final = 20

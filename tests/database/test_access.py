@@ -32,7 +32,7 @@ from mycelium.identity import account as accounts
 from mycelium.identity.keys import digest
 from mycelium.protocol.messages import MergeType, Op
 
-A, B, C = "abc"
+A, B, C, D = "abcd"
 NOW = kit.NOW_MS
 EVERYTHING = ("read", "put", "delete")
 ROLES = {A: "owner", B: "validator", C: "miner"}
@@ -122,9 +122,13 @@ def sys_batch(name, table, key, payload, op=Op.PUT):
     return kit.forge(kit.engine(name), changes, space=SYS, tables=[(table.name, int(table.merge))])
 
 
-SEAL_KEY = accounts.format(kit.keypair(B).account).encode() + b"/x/%d" % (FIRST - 1)
-LATE_KEY = SEAL_KEY[: -len(str(FIRST))] + b"/%d" % (FIRST - SEAL_EPOCHS - 1)
-SOON_KEY = SEAL_KEY[: -len(str(FIRST))] + b"/%d" % FIRST
+def seal_key(of=D, at=FIRST - 1, by=B):
+    """What B says of D, which had a place until the epoch before this one."""
+    by, of = (accounts.format(kit.keypair(name).account) for name in (by, of))
+    return f"{by}/{of}/{at}".encode()
+
+
+SEAL_KEY, NONE = seal_key(), value.value_bytes({})
 TEXT = document()
 
 
@@ -137,19 +141,29 @@ TEXT = document()
         (B, POLICIES, digest(b"x" * 70_000).hex().encode(), b"\0" + b"x" * 70_000, Op.PUT, "unauthorised"),
         (B, POLICIES, digest(TEXT).hex().encode(), b"", Op.DELETE, "unauthorised"),
         (C, POLICIES, digest(TEXT).hex().encode(), value.value_bytes(TEXT), Op.PUT, "unauthorised"),
-        (B, SEALS, SEAL_KEY, value.value_bytes({}), Op.PUT, Outcome.APPLIED),
-        (A, SEALS, SEAL_KEY, value.value_bytes({}), Op.PUT, "unauthorised"),
+        (B, SEALS, SEAL_KEY, NONE, Op.PUT, Outcome.APPLIED),
+        (A, SEALS, SEAL_KEY, NONE, Op.PUT, "unauthorised"),
         (B, SEALS, SEAL_KEY, b"", Op.DELETE, "unauthorised"),
-        (B, SEALS, SEAL_KEY + b"x", value.value_bytes({}), Op.PUT, "unauthorised"),
-        (B, SEALS, SEAL_KEY + b"0" * 30, value.value_bytes({}), Op.PUT, "unauthorised"),
-        (B, SEALS, LATE_KEY, value.value_bytes({}), Op.PUT, "unauthorised"),
-        (B, SEALS, SOON_KEY, value.value_bytes({}), Op.PUT, "unauthorised"),
+        (B, SEALS, SEAL_KEY + b"x", NONE, Op.PUT, "unauthorised"),
+        (B, SEALS, SEAL_KEY + b"0" * 30, NONE, Op.PUT, "unauthorised"),
+        (B, SEALS, SEAL_KEY.replace(b"/", b"/x/", 1), NONE, Op.PUT, "unauthorised"),
+        (B, SEALS, seal_key(at=f"0{FIRST - 1}"), NONE, Op.PUT, "unauthorised"),
+        (B, SEALS, seal_key(at=FIRST - SEAL_EPOCHS - 1), NONE, Op.PUT, "unauthorised"),
+        (B, SEALS, seal_key(at=FIRST), NONE, Op.PUT, "unauthorised"),
+        # Who is there, who never had a place, and an epoch in which D had not departed, or long before.
+        (B, SEALS, seal_key(of=A), NONE, Op.PUT, "unauthorised"),
+        (B, SEALS, seal_key(of="nobody"), NONE, Op.PUT, "unauthorised"),
+        (B, SEALS, seal_key(at=FIRST - 2), NONE, Op.PUT, "unauthorised"),
+        # An epoch that is not known yet: it waits.
+        (B, SEALS, seal_key(at=FIRST - 4), NONE, Op.PUT, Outcome.HELD),
         (B, TableSpec("other", SYS, MergeType.LWW), b"k", b"\0v", Op.PUT, "unauthorised"),
         (B, TableSpec("policy", SYS, MergeType.SET), b"k", b"\0v", Op.INSERT, "unauthorised"),
     ],
 )
 def test_what_the_space_sys_takes(name, table, key, payload, op, expected):
-    chain = Chain({FIRST: epoch(FIRST, ROLES)})
+    with_d = ROLES | {D: "validator"}
+    epochs = {FIRST: ROLES, FIRST - 1: ROLES, FIRST - 2: with_d, FIRST - 3: with_d}
+    chain = Chain({number: epoch(number, roles) for number, roles in epochs.items()})
     assert offer(replica("reader", chain), *sys_batch(name, table, key, payload, op)) == expected
 
 
