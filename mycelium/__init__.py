@@ -6,7 +6,8 @@
     async with mycelium.connect("ws://127.0.0.1:9090", keypair) as node:
         print(await node.database.table("scores").get("5F3s..."))
 
-Importing the package loads none of its parts: `Node`, `connect` and the packages are loaded at first use.
+Importing the package loads none of its parts: they are loaded at first use. `Keypair` and `SubstrateInterface` are
+substrate-interface's, where programs written for Fiber look for them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 from mycelium._version import __version__
 
 if TYPE_CHECKING:
+    from substrateinterface import Keypair as Keypair
+    from substrateinterface import SubstrateInterface as SubstrateInterface
+
     from mycelium import chain as chain
     from mycelium import encrypted as encrypted
     from mycelium import validator as validator
@@ -26,9 +30,24 @@ if TYPE_CHECKING:
 __author__ = "Mycelium Contributors"
 
 _PACKAGES = frozenset({"chain", "encrypted", "validator"})
-_NAMES = {"Node": "mycelium.node.node", "connect": "mycelium.node.remote"}
+_NAMES = {
+    "Keypair": "substrateinterface",
+    "Node": "mycelium.node.node",
+    "SubstrateInterface": "substrateinterface",
+    "connect": "mycelium.node.remote",
+}
 
-__all__ = ["Node", "__author__", "__version__", "chain", "connect", "encrypted", "validator"]
+__all__ = [
+    "Keypair",
+    "Node",
+    "SubstrateInterface",
+    "__author__",
+    "__version__",
+    "chain",
+    "connect",
+    "encrypted",
+    "validator",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -39,7 +39,6 @@ MyceliumError
 │   ├── Unauthorised         a stranger, or a member without the right
 │   │   ├── QuotaExceeded    more in one epoch than the policy lets this writer
 │   │   └── LogSealed        beyond the head at which a departed writer's log was sealed
-│   ├── RequestRefused       a signed HTTP request that is not let in, with its status
 │   ├── WrongNetwork         another netuid or genesis
 │   ├── WrongPeer            not the account that was dialled
 │   ├── VersionRefused       no protocol version in common
@@ -47,6 +46,7 @@ MyceliumError
 │   ├── BrokenSeal           a frame that does not decrypt: changed, replayed, dropped or reordered
 │   ├── Equivocation         two batches of one origin claim one sequence number
 │   └── Silence              said nothing in time
+├── RequestRefused           a signed HTTP request that is not let in, with its status
 └── LinkError                the connection, not the peer's conduct
     ├── LinkClosed
     │   └── WatchBroken      a watch lost its connection; it knows where to resume
@@ -272,10 +272,8 @@ class LogSealed(Unauthorised):
     close_code = 4016
 
 
-class RequestRefused(ProtocolError):
+class RequestRefused(MyceliumError):
     """A signed HTTP request is not let in. status: of the answer; detail: its text, as Fiber's clients know it."""
-
-    reason = "refused"
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(f"{status} {detail}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 LEVELS = [
-    {"errors", "config", "_version"},
+    {"errors", "config", "constants", "logging_utils", "_version"},
     {"_core", "sqlitefile", "tomlfile", "wholefile"},
     {"protocol", "identity"},
     {"database"},
@@ -23,8 +23,10 @@ LEVELS = [
     # Beside the peers: a program that only sets weights loads neither sockets nor a store.
     {"peer", "chain"},
     {"node", "substrate", "http"},
+    {"networking", "utils"},
+    {"miner"},
     {"encrypted"},
-    {"validator", "devnet", "sim"},
+    {"validator", "scripts", "devnet", "sim", "fiber"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -1,24 +1,32 @@
 """Small questions and operations on a chain, under the names that programs know, over any connection they hold.
 
 Owns the way from the connections of other libraries to ours, and from floats and version texts of older programs to
-what the chain takes. Amounts are TAO as floats here and only here; inside they are whole rao.
+what the chain takes. Amounts are TAO as floats here and only here; inside they are whole rao. Key files are read by
+`identity.wallet`.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import weakref
-from collections.abc import Sequence
-from typing import Any, Dict, Final, List, Optional, Union  # noqa: UP035 - names kept for programs
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Final, List, Optional, Union  # noqa: UP035 - names kept for programs
 
-from substrateinterface import SubstrateInterface
+from substrateinterface import Keypair, SubstrateInterface
 from substrateinterface.utils.ss58 import ss58_decode, ss58_encode
 
-from mycelium.chain import registration, serving, staking
+from mycelium import constants
+from mycelium.chain import registration, serving, staking, type_registries
+from mycelium.chain.answers import plain
 from mycelium.chain.balance import RAO_PER_TAO
 from mycelium.chain.connection import Connection
+from mycelium.chain.inclusion import FINALISED, INCLUDED
 from mycelium.chain.networks import DEFAULT
+from mycelium.chain.signatures import sign_message
 from mycelium.chain.signer import signer
+from mycelium.chain.submission import SUBMITTED
 from mycelium.errors import (
     AccountRefused,
     ChainError,
@@ -27,29 +35,51 @@ from mycelium.errors import (
     UsageError,
 )
 from mycelium.identity import account as accounts
-from mycelium.identity import keys
+from mycelium.identity import keys, wallet
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from mycelium.chain.legacy_scale import (
+        create_scale_object_from_scale_bytes,
+        create_scale_object_from_scale_encoding,
+    )
+
+logger = log = logging.getLogger(__name__)
 
 __all__ = [
     "Any",
     "Dict",
+    "Keypair",
     "List",
     "Optional",
+    "Path",
     "SubstrateConnectionError",
     "SubstrateInterface",
     "Union",
     "as_connection",
+    "block_hash",
+    "create_scale_object_from_scale_bytes",
+    "create_scale_object_from_scale_encoding",
+    "format_error_message",
+    "get_coldkeypub_file_path",
     "get_current_block",
+    "get_hotkey_file_path",
     "get_stake",
     "get_substrate_connection",
     "is_hotkey_registered",
+    "json",
+    "load_coldkeypub_keypair",
+    "load_hotkey_keypair",
+    "logger",
+    "query_substrate",
     "query_subtensor",
     "serve_axon",
+    "sign_message",
     "ss58_decode",
     "ss58_encode",
+    "type_registries",
     "verify_signature",
     "version_number",
+    "wait_for",
 ]
 
 _U32: Final = 2**32 - 1
@@ -80,6 +110,40 @@ def as_connection(substrate: Any) -> Connection:
     except TypeError:
         raise UsageError(f"a {type(substrate).__name__} cannot be kept; give its address") from None
     return known
+
+
+def wait_for(inclusion: bool, finalization: bool) -> str:
+    """What a submission waits for, of the two switches that programs know."""
+    return FINALISED if finalization else INCLUDED if inclusion else SUBMITTED
+
+
+def block_hash(connection: Connection, block: int) -> str:
+    """The hash of a block by its number. ChainError where there is none yet."""
+    found = connection.hash_of(int(plain(block)))
+    if found is None:
+        raise ChainError(f"there is no block {block} yet")
+    return found
+
+
+def query_substrate(
+    substrate: SubstrateInterface,
+    module: str,
+    method: str,
+    params: list[Any],
+    return_value: bool = True,
+    block: int | None = None,
+) -> tuple[SubstrateInterface, Any]:
+    """A storage value by pallet and item, at the best block or at a given one; and the same connection.
+
+    return_value: plain Python; else an object whose `.value` that is. What is repeated over other endpoints, and how
+    long, is the connection's business: none is opened or closed here. ChainError, UsageError.
+    """
+    connection = as_connection(substrate)
+    at = None if block is None else block_hash(connection, block)
+    keys_of = [plain(param) for param in params or ()]
+    if return_value:
+        return substrate, connection.read(module, method, keys_of, at)
+    return substrate, connection.query(module, method, keys_of, block_hash=at)
 
 
 def get_substrate_connection(url: str, ss58_format: int = 42) -> SubstrateInterface:
@@ -173,3 +237,63 @@ def _what(error: MyceliumError) -> str:
 
 def _remedy(error: MyceliumError) -> str:
     return error.remedy if isinstance(error, ChainError) else ""
+
+
+# --- keys -------------------------------------------------------------------------------------------------
+
+
+def get_hotkey_file_path(wallet_name: str, hotkey_name: str) -> Path:
+    """Where Bittensor keeps a hotkey."""
+    return Path(wallet.WALLETS).expanduser() / wallet_name / "hotkeys" / hotkey_name
+
+
+def get_coldkeypub_file_path(wallet_name: str) -> Path:
+    """Where Bittensor keeps the public half of a wallet's coldkey."""
+    return Path(wallet.WALLETS).expanduser() / wallet_name / "coldkeypub.txt"
+
+
+def load_hotkey_keypair(wallet_name: str, hotkey_name: str) -> Keypair:
+    """A wallet's hotkey as substrate-interface's keypair. ValueError, which says what to do and shows no secret."""
+    path = get_hotkey_file_path(wallet_name, hotkey_name)
+    try:
+        keypair: Keypair = wallet.load_file(path).as_substrate()
+    except (MyceliumError, OSError, ValueError, TypeError) as error:
+        raise ValueError(f"Failed to load keypair: {error}") from None
+    logger.info("Loaded keypair from %s", path)
+    return keypair
+
+
+def load_coldkeypub_keypair(wallet_name: str) -> Keypair:
+    """The public half of a wallet's coldkey as substrate-interface's keypair. ValueError."""
+    path = get_coldkeypub_file_path(wallet_name)
+    try:
+        fields = json.loads(path.read_bytes())
+        address = fields.get("ss58Address") if isinstance(fields, dict) else None
+        if not isinstance(address, str):
+            raise UsageError(f"{path} has no ss58Address")
+        accounts.parse(address)
+        keypair = Keypair(ss58_address=address, ss58_format=constants.SS58_FORMAT)
+    except (MyceliumError, OSError, ValueError, TypeError) as error:
+        raise ValueError(f"Failed to load keypair: {error}") from None
+    logger.info("Loaded keypair from %s", path)
+    return keypair
+
+
+def format_error_message(error_message: Mapping[str, Any] | None) -> str:
+    """A module error in one line. error_message: its type, name and docs, as substrate-interface gives them."""
+    told = error_message or {}
+    docs = told.get("docs") or "Unknown Description"
+    first = docs if isinstance(docs, str) else docs[0]
+    kind, name = told.get("type", "UnknownType"), told.get("name", "UnknownError")
+    return f"substrate returned `{name} ({kind})` error. Description: `{first}`"
+
+
+if not TYPE_CHECKING:  # which would take any name for one of them
+
+    def __getattr__(name: str) -> Any:
+        # Loaded when they are asked for: scalecodec's types of 2024 are of use to almost nobody.
+        if name in ("create_scale_object_from_scale_bytes", "create_scale_object_from_scale_encoding"):
+            from mycelium.chain import legacy_scale
+
+            return getattr(legacy_scale, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -132,6 +132,9 @@ def period_of(era_blocks: int | None) -> int | None:
     return max(_ERA_MIN, 1 << (era_blocks - 1).bit_length())
 
 
+_PRIVATE: Final = object()
+
+
 def account_of(keypair: Any) -> bytes:
     """The 32 bytes of a keypair's public key: ours, substrate-interface's or Bittensor's. UsageError."""
     public = getattr(keypair, "account", None)
@@ -153,6 +156,9 @@ def signature_of(keypair: Any, payload: bytes) -> bytes:
     sign = getattr(keypair, "sign_preimage", None) or getattr(keypair, "sign", None)
     if not callable(sign):
         raise UsageError(f"a {type(keypair).__name__} cannot sign")
+    if getattr(keypair, "private_key", _PRIVATE) is None:
+        # substrate-interface says so by an exception of its own.
+        raise UsageError("the keypair cannot sign: it has only its public half")
     try:
         signature = sign(payload)
     except (ValueError, TypeError) as error:

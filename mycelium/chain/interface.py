@@ -6,6 +6,7 @@ Owns how often a program's question is repeated, and turns what goes wrong into 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -15,11 +16,15 @@ from substrateinterface.base import QueryMapResult, StorageKey
 from substrateinterface.exceptions import BlockNotFound, SubstrateRequestException
 from substrateinterface.utils.ss58 import ss58_decode, ss58_encode
 
+from mycelium import constants as fcst
+from mycelium.chain import networks, type_registries
 from mycelium.chain.connection import Connection
 from mycelium.chain.inclusion import FINALISED, INCLUDED
 from mycelium.chain.socket import shown
 from mycelium.chain.submission import SUBMITTED
 from mycelium.errors import ChainError, ChainUnreachable, MyceliumError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _REPEATED: Final = (ChainUnreachable, SubstrateRequestException)
@@ -38,10 +43,46 @@ __all__ = [
     "SubstrateRequestException",
     "Tuple",
     "Union",
+    "fcst",
+    "get_substrate",
+    "logger",
     "ss58_decode",
     "ss58_encode",
     "time",
+    "type_registries",
 ]
+
+
+def get_substrate(
+    subtensor_network: str | None = fcst.FINNEY_NETWORK, subtensor_address: str | None = None
+) -> Connection:
+    """A connection, opened: an instance of substrate-interface's class, over all endpoints of a network.
+
+    subtensor_address: instead of a network's. What it answers is usable by `.value` and without. ValueError for a
+    network that is not known; ChainUnreachable when nobody answers.
+    """
+    address = _get_chain_endpoint(subtensor_network, subtensor_address)
+    known = networks.NETWORKS.get(subtensor_network or "") if not subtensor_address else None
+    endpoints = known.endpoints if known is not None else ()
+    # A program may have put another address in the public one's place: then that one alone is meant.
+    spread = address.rstrip("/") in endpoints
+    return Connection(endpoints if spread else address, ss58_format=fcst.SS58_FORMAT).connect()
+
+
+def _get_chain_endpoint(subtensor_network: str | None, subtensor_address: str | None) -> str:
+    """The address; of a network by name, its first one. ValueError."""
+    if subtensor_address:
+        logger.info("Using the chain's endpoint %s", shown(subtensor_address))
+        return subtensor_address
+    if subtensor_network is None:
+        raise ValueError("subtensor_network and subtensor_address cannot both be None")
+    found = fcst.SUBTENSOR_NETWORK_TO_SUBTENSOR_ADDRESS.get(subtensor_network)
+    if found is None and subtensor_network in networks.NETWORKS:
+        found = networks.endpoints(subtensor_network)[0]
+    if found is None:
+        raise ValueError(f"Unrecognized chain network: {subtensor_network}")
+    logger.info("Using the network %s, at %s", subtensor_network, shown(found))
+    return found
 
 
 class SubstrateError(ChainError):

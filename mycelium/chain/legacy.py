@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, Final
 
@@ -17,8 +17,16 @@ from substrateinterface import SubstrateInterface
 from substrateinterface.exceptions import SubstrateRequestException
 
 from mycelium.chain.access import Access
+from mycelium.chain.answers import Plain, answer
 from mycelium.config import CHAIN_IDLE_S, CHAIN_INCLUSION_S
-from mycelium.errors import ChainRefused, ChainUnreachable, ExtrinsicInvalid, ExtrinsicTimeout
+from mycelium.errors import (
+    ChainRefused,
+    ChainUnreachable,
+    ExtrinsicInvalid,
+    ExtrinsicTimeout,
+    UnknownToChain,
+    UsageError,
+)
 
 _WATCH: Final = "author_submitAndWatchExtrinsic"
 _GIVEN_UP: Final = ("invalid", "usurped", "finalitytimeout")
@@ -139,17 +147,70 @@ class Substrate(SubstrateInterface):  # type: ignore[misc] # it has no types
                 socket.unsubscribe(subscription)
 
     def query(self, *arguments: Any, **keywords: Any) -> Any:
-        """As the parent class. A subscription does not hold the lock while it waits."""
+        """As the parent class; the answer is also usable without `.value`, see `answers`.
+
+        A subscription does not hold the lock while it waits.
+        """
         handler = keywords.get("subscription_handler", arguments[4] if len(arguments) > 4 else None)
         if callable(handler):
             return super().query(*arguments, **keywords)
         with self._codec_lock:
             self._load_types()
-            return super().query(*arguments, **keywords)
+            return answer(super().query(*arguments, **keywords))
+
+    def query_map(self, *arguments: Any, **keywords: Any) -> Any:
+        """As the parent class; keys and values are also usable without `.value`."""
+        with self._codec_lock:
+            self._load_types()
+            found = super().query_map(*arguments, **keywords)
+            found.records = [(_key(key), answer(value)) for key, value in found.records]
+            return found
+
+    def query_multi(self, *arguments: Any, **keywords: Any) -> Any:
+        """As the parent class; values are also usable without `.value`."""
+        with self._codec_lock:
+            self._load_types()
+            return [(key, answer(value)) for key, value in super().query_multi(*arguments, **keywords)]
+
+    def get_constant(self, *arguments: Any, **keywords: Any) -> Any:
+        """As the parent class; the constant is also usable without `.value`."""
+        with self._codec_lock:
+            self._load_types()
+            return answer(super().get_constant(*arguments, **keywords))
+
+    def runtime_call(
+        self,
+        api: str,
+        method: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        block_hash: str | None = None,
+    ) -> Any:
+        """What a function of the runtime returns: `.value`, or as it is. params: in order, or by name.
+
+        By scalecodec's registry where that knows the function, else by the chain's own metadata. ValueError for a
+        function that neither knows, and for arguments that do not fit; else as `query`.
+        """
+        with self._codec_lock:
+            self._load_types()
+            known = self.runtime_config.type_registry.get("runtime_api", {}).get(api, {}).get("methods", {})
+            if method in known:
+                return answer(super().runtime_call(api, method, params, block_hash))
+        ask: Callable[..., Any] = self.runtime_api  # `Connection` has it
+        try:
+            return Plain(ask(api, method, params or (), block_hash))
+        except UnknownToChain as error:
+            raise ValueError(f"Runtime API Call '{api}.{method}' not found in registry") from error
+        except UsageError as error:
+            raise ValueError(str(error)) from error
 
     def get_account_nonce(self, account_address: str) -> int:
         """The next nonce, with what waits in the node's pool: two submissions in one block work."""
         return int(self._access.request("system_accountNextIndex", [account_address]))
+
+
+def _key(key: Any) -> Any:
+    """A key of a map, or the keys of several maps within each other."""
+    return type(key)(map(answer, key)) if isinstance(key, list | tuple) else answer(key)
 
 
 def _next(subscription: Any, deadline_s: float | None) -> Any:
@@ -189,11 +250,8 @@ def _guarded(name: str) -> Callable[..., Any]:
 
 _GUARDED: Final = (
     "init_runtime",
-    "query_map",
-    "query_multi",
     "create_storage_key",
     "retrieve_pending_extrinsics",
-    "runtime_call",
     "get_events",
     "get_metadata",
     "get_runtime_metadata",
@@ -216,7 +274,6 @@ _GUARDED: Final = (
     "get_metadata_event",
     "get_metadata_constants",
     "get_metadata_constant",
-    "get_constant",
     "get_metadata_storage_functions",
     "get_metadata_storage_function",
     "get_metadata_errors",

@@ -7,14 +7,19 @@ one of each attribute, never half of one. Amounts are TAO as floats where the na
 
 from __future__ import annotations
 
+import importlib
+import json
+import logging
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set, Tuple  # noqa: UP035 - names kept for programs
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Self, Set, Tuple, overload  # noqa: UP035
 
 from substrateinterface import SubstrateInterface
 from substrateinterface.utils.ss58 import ss58_decode, ss58_encode
 
+from mycelium import constants as fcst
 from mycelium.chain import chain_utils, extras, neurons
 from mycelium.chain.balance import RAO_PER_TAO
 from mycelium.chain.networks import DEFAULT
@@ -23,7 +28,10 @@ from mycelium.chain.quantise import U16_MAX
 from mycelium.errors import ChainError, MetagraphError, UsageError
 
 if TYPE_CHECKING:
+    from mycelium.chain import fetch_nodes, models
     from mycelium.chain.connection import Connection
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "Dict",
@@ -38,8 +46,14 @@ __all__ = [
     "SubstrateInterface",
     "Tuple",
     "chain_utils",
+    "fcst",
+    "fetch_nodes",
+    "json",
+    "logger",
+    "models",
     "ss58_decode",
     "ss58_encode",
+    "threading",
     "time",
 ]
 
@@ -93,9 +107,26 @@ class Metagraph:
     since the chain keeps them no more), consensus, incentive, dividends, emission (rao), active, last_update (block),
     weights (hotkey -> hotkey -> 0 to 1), axons (only who published one); total_stake (TAO), total_emission (rao);
     last_sync: seconds since 1970. Beyond those: uids, permits, validator_trust, prometheus, neurons, subnet.
+
+    Called as Fiber's programs do, with the connection first, it is a `node_list.NodeList`: all of this, and `.nodes`.
     """
 
-    def __init__(self, netuid: int, substrate: Any = None, *, mechanism: int = 0) -> None:
+    def __new__(cls, *arguments: Any, **keywords: Any) -> Self:
+        if cls is Metagraph and _is_node_list(arguments, keywords):
+            from mycelium.chain.node_list import NodeList
+
+            cls = NodeList  # type: ignore[assignment] # a subclass, whose constructor takes what was given
+        return super().__new__(cls)
+
+    @overload
+    def __init__(self, netuid: int, substrate: Any = None, *, mechanism: int = 0) -> None: ...
+
+    @overload
+    def __init__(self, substrate: Any, netuid: int | str, load_old_nodes: bool = True) -> None: ...
+
+    def __init__(  # type: ignore[misc] # the second call is `NodeList`'s, and comes to its constructor
+        self, netuid: int, substrate: Any = None, *, mechanism: int = 0
+    ) -> None:
         """netuid: the subnet. substrate: a connection of ours or of substrate-interface; None: the public network."""
         if isinstance(netuid, bool) or not isinstance(netuid, int) or not 0 <= netuid <= U16_MAX:
             raise UsageError(f"a netuid is 0 to {U16_MAX}, not {netuid!r}")
@@ -298,6 +329,17 @@ class Metagraph:
         return f"<Metagraph of subnet {self.netuid}: {self.n} neurons at block {self.block}>"
 
 
+def _is_node_list(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
+    """Whether a call is Fiber's: (substrate, netuid, load_old_nodes=True)."""
+    if "load_old_nodes" in keywords or len(arguments) > 2:
+        return True
+    if arguments:
+        first_is_netuid = isinstance(arguments[0], int) or "substrate" in keywords
+        return not first_is_netuid and (len(arguments) > 1 or "netuid" in keywords)
+    # Both by name might be either's call: a list of nodes can do all that both can.
+    return "substrate" in keywords and "netuid" in keywords and "mechanism" not in keywords
+
+
 _ARRAYS = {
     "uid": ("uid", "uint16"),
     "stake": ("stake_rao", "float64"),
@@ -343,3 +385,12 @@ def _gini(values: list[int]) -> float:
 
 def _place(value: float, others: Iterable[float]) -> int:
     return 1 + sum(other > value for other in others)
+
+
+if not TYPE_CHECKING:  # which would take any name for one of them
+
+    def __getattr__(name: str) -> Any:
+        # Both know this module, and are loaded when they are asked for.
+        if name in ("fetch_nodes", "models"):
+            return importlib.import_module(f"mycelium.chain.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,20 +2,42 @@
 
 Owns the choice of the path, which is read from the chain: in the open, sealed until a drand round, or by hash; of the
 mechanism or of the subnet; by the newest call that the chain's metadata has. What the rules say comes from
-`weights_state`, what is sealed from `commit_reveal`. A refusal is a result, not an error.
+`weights_state`, what is sealed from `commit_reveal`; Fiber's names are `node_weights`'. A refusal is a result, not an
+error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from secrets import randbelow
 from typing import TYPE_CHECKING, Any, Dict, Final, List, Union, Unpack  # noqa: UP035 - names kept for programs
 
+from mycelium import constants as fcst
 from mycelium.chain import extras, quantise, weights_state
 from mycelium.chain.commit_reveal import SALT_NUMBERS, commit_hash, sealed_commit
 from mycelium.chain.dispatch import Refusal, Subject
 from mycelium.chain.extrinsics import account_of
+from mycelium.chain.node_weights import (
+    Keypair,
+    SubstrateInterface,
+    _log_and_reraise,
+    _normalize_and_quantize_weights,
+    _send_commit_reveal_weights_to_chain,
+    _send_weights_to_chain,
+    _set_weights_with_commit_reveal,
+    _set_weights_without_commit_reveal,
+    blocks_since_last_update,
+    can_set_weights,
+    format_error_message,
+    get_substrate,
+    min_interval_to_set_weights,
+    query_substrate,
+    set_node_weights,
+)
 from mycelium.chain.outcome import Check, Options, Outcome, first_refusal, perform
 from mycelium.chain.quantise import U16_MAX, is_number, number
 from mycelium.chain.schedule import PALLET
@@ -27,19 +49,42 @@ if TYPE_CHECKING:
 
     from mycelium.chain.connection import Connection
 
+logger = logging.getLogger(__name__)
+
 __all__ = [
     "U16_MAX",
+    "Any",
+    "Callable",
     "Dict",
+    "Keypair",
     "List",
+    "SubstrateInterface",
     "Union",
     "WeightsResult",
+    "_log_and_reraise",
+    "_normalize_and_quantize_weights",
+    "_send_commit_reveal_weights_to_chain",
+    "_send_weights_to_chain",
+    "_set_weights_with_commit_reveal",
+    "_set_weights_without_commit_reveal",
+    "blocks_since_last_update",
+    "can_set_weights",
     "compute_weight_matrix",
     "convert_weights_from_u16",
     "convert_weights_to_u16",
+    "fcst",
+    "format_error_message",
+    "get_substrate",
+    "logger",
+    "min_interval_to_set_weights",
     "normalize_weights",
+    "query_substrate",
     "reveal_weights",
+    "set_node_weights",
     "set_weights",
     "validate_weights",
+    "warnings",
+    "wraps",
 ]
 
 OPEN: Final = "open"

@@ -10,6 +10,7 @@ import typer
 from mycelium import __version__
 from mycelium.cli import data, devchain, node, output, policy
 from mycelium.cli import devnet as devnet_commands
+from mycelium.cli import fiber as fiber_commands
 from mycelium.cli.target import Json
 from mycelium.config import PROTOCOL_VERSION
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 node_app = typer.Typer(no_args_is_help=True, help="Run a node, or look at one.")
 policy_app = typer.Typer(no_args_is_help=True, help="Who may read and write what: policies and grants.")
 devnet_app = typer.Typer(no_args_is_help=True, help="A local network of real nodes, for trying things out.")
+fiber_app = typer.Typer(no_args_is_help=True, help="Programs written for Fiber, unmodified.")
 
 
 @app.command()
@@ -56,6 +58,8 @@ policy.register(policy_app)
 app.add_typer(devnet_app, name="devnet")
 devnet_commands.register(devnet_app)
 devchain.register(devnet_app)
+app.add_typer(fiber_app, name="fiber")
+fiber_commands.register(fiber_app)
 
 
 def main() -> None:

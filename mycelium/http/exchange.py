@@ -27,7 +27,8 @@ REQUIRE_SIGNED_KEY: Final = "MYCELIUM_REQUIRE_SIGNED_KEY"
 """Environment: 1 takes no key that its owner's hotkey has not signed."""
 RSA_BITS: Final = 2048
 UUID_BYTES: Final = 32
-_OAEP: Final = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+UUID_CHARS_MAX: Final = 128
+OAEP: Final = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 _PEM_CHARS_MAX: Final = 4_096
 _ENCRYPTED_CHARS_MAX: Final = 1_024
 _TRUE: Final = ("1", "true", "yes", "on")
@@ -61,8 +62,11 @@ def public_key_answer(pem: str, keypair: Any, hotkey: str) -> dict[str, Any]:
     }
 
 
-def public_key_of(answer: Any, miner: str, *, signed_only: bool) -> rsa.RSAPublicKey:
-    """The miner's key out of its answer. HandshakeFailed for none, one signed by another, or unsigned if it must be."""
+def public_key_of(answer: Any, miner: str | None, *, signed_only: bool) -> rsa.RSAPublicKey:
+    """The miner's key out of its answer. HandshakeFailed for none, one signed by another, or unsigned if it must be.
+
+    miner: its hotkey. Where that is not known no signature can be verified.
+    """
     try:
         pem, made_s = answer["public_key"], float(answer["timestamp"])
         if len(pem) > _PEM_CHARS_MAX:
@@ -73,10 +77,11 @@ def public_key_of(answer: Any, miner: str, *, signed_only: bool) -> rsa.RSAPubli
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < RSA_BITS:
         raise HandshakeFailed(f"the miner's key is no RSA key of {RSA_BITS} bits or more")
     signature = answer.get("signature")
-    if signature is None:
+    if signature is None or miner is None:
         if signed_only:
             raise HandshakeFailed(
-                f"the miner's key is not signed, and {REQUIRE_SIGNED_KEY} is set: anybody could have put it there"
+                f"the miner's key is not signed, or its hotkey not known, and {REQUIRE_SIGNED_KEY} is set: "
+                "anybody could have put the key there"
             )
         return key
     fresh = abs(time.time() - made_s) * 10**9 <= HTTP_WINDOW_NS
@@ -89,7 +94,7 @@ def public_key_of(answer: Any, miner: str, *, signed_only: bool) -> rsa.RSAPubli
 
 def encrypt(public: rsa.RSAPublicKey, data: bytes) -> bytes:
     """RSA-OAEP with SHA-256, as Fiber's."""
-    return public.encrypt(data, _OAEP)
+    return public.encrypt(data, OAEP)
 
 
 def exchange_body(keypair: Any, public: rsa.RSAPublicKey, key: bytes, nonce: str) -> dict[str, str]:
@@ -115,7 +120,7 @@ def key_from(
     ):
         raise HandshakeFailed("the key was not signed by who sent it")
     try:
-        key = private.decrypt(b64decode(encrypted, validate=True), _OAEP)
+        key = private.decrypt(b64decode(encrypted, validate=True), OAEP)
     except (ValueError, binascii.Error):
         raise HandshakeFailed("the key cannot be decrypted") from None
     if len(key) != KEY_BYTES:

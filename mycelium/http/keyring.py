@@ -24,7 +24,6 @@ from mycelium.config import HTTP_KEY_TTL_S, HTTP_KEYS_MAX, HTTP_KEYS_PER_VALIDAT
 log = logging.getLogger(__name__)
 
 KEY_BYTES: Final = 32
-_UUID_CHARS_MAX: Final = 128
 
 
 @dataclass
@@ -76,10 +75,8 @@ class Keyring:
             if not info.is_expired():
                 yield hotkey, uuid, info
 
-    def add(self, hotkey: str, uuid: str, info: SymmetricKeyInfo) -> bool:
-        """Keep a key, in the place of one of the same uuid; the oldest gives way to it. False for an absurd uuid."""
-        if len(uuid) > _UUID_CHARS_MAX:
-            return False
+    def add(self, hotkey: str, uuid: str, info: SymmetricKeyInfo) -> None:
+        """Keep a key, in the place of one of the same uuid; the oldest gives way to it."""
         self.drop(hotkey, uuid)
         self._keys[hotkey, uuid] = info
         own = self._of.setdefault(hotkey, OrderedDict())
@@ -88,7 +85,6 @@ class Keyring:
             self.drop(hotkey, next(iter(own)))
         if len(self._keys) > self._total_max:
             self.drop(*next(iter(self._keys)))
-        return True
 
     def get(self, hotkey: str, uuid: str) -> SymmetricKeyInfo | None:
         """A key that is valid now."""

@@ -12,12 +12,10 @@ import time
 from hashlib import sha256
 from typing import Any, Final
 
-import sr25519
-
 from mycelium.chain.extrinsics import signature_of
 from mycelium.errors import AccountRefused
 from mycelium.identity import account as accounts
-from mycelium.identity.account import NOBODY
+from mycelium.identity.keys import verify_preimage
 
 VALIDATOR_HOTKEY: Final = "validator-hotkey"
 MINER_HOTKEY: Final = "miner-hotkey"
@@ -81,13 +79,7 @@ def verify_text(address: str, text: str, signature: str) -> bool:
         account, raw = accounts.parse(address), bytes.fromhex(signature[2:])
     except (AccountRefused, ValueError):
         return False
-    if account == NOBODY or len(raw) != 64:
-        return False
     message = text.encode("utf-8", "surrogatepass")
-    try:
-        return bool(
-            sr25519.verify(raw, message, account)
-            or sr25519.verify(raw, b"<Bytes>" + message + b"</Bytes>", account)
-        )
-    except ValueError:  # no curve point, or not marked as a schnorrkel signature
-        return False
+    return verify_preimage(account, message, raw) or verify_preimage(
+        account, b"<Bytes>" + message + b"</Bytes>", raw
+    )

@@ -154,6 +154,18 @@ class Keypair:
         """The key file that Bittensor's tools read. It holds the secret: for `wallet.write_file` alone."""
         return self._export()
 
+    def as_substrate(self) -> Any:
+        """The same as substrate-interface's keypair, for programs that ask for one. That one shows its secret."""
+        # Here only: it takes a quarter of a second to load.
+        from substrateinterface import Keypair as Theirs
+
+        fields = json.loads(self._export())
+        if fields["secretSeed"] is not None:
+            return Theirs.create_from_seed(fields["secretSeed"], ss58_format=ss58.PREFIX)
+        return Theirs.create_from_private_key(
+            fields["privateKey"], public_key=fields["publicKey"], ss58_format=ss58.PREFIX
+        )
+
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("a Keypair cannot be changed")
 

@@ -1,4 +1,5 @@
 """A validator's operations on the chain, bound to one subnet and its keys: weights, endpoints, stake, registration.
+Its requests to miners, which are `requests`' work, have their names here too.
 
 Owns nothing but the binding; the work and its rules are in `chain`. Every operation can be tried out (`dry_run=True`):
 it says what would be sent, what it would cost, and which rules were looked at. A rule that refuses is in the result;
@@ -21,6 +22,14 @@ from mycelium.chain.signer import address, signer
 from mycelium.chain.staking import StakeResult
 from mycelium.chain.weights import WeightsResult
 from mycelium.errors import UsageError
+from mycelium.validator.requests import (
+    _get_headers,
+    construct_server_address,
+    get_headers_with_nonce,
+    make_non_streamed_get,
+    make_non_streamed_post,
+    make_streamed_post,
+)
 
 __all__ = [
     "Outcome",
@@ -30,8 +39,14 @@ __all__ = [
     "StakeResult",
     "ValidatorClient",
     "WeightsResult",
+    "_get_headers",
     "certificate",
+    "construct_server_address",
     "format_tao",
+    "get_headers_with_nonce",
+    "make_non_streamed_get",
+    "make_non_streamed_post",
+    "make_streamed_post",
     "rao",
 ]
 

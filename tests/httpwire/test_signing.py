@@ -91,8 +91,10 @@ def test_each_kind_of_keypair_signs(keypair):
 
 
 def test_what_cannot_sign_says_so():
-    with pytest.raises(UsageError):
-        signing.sign_text(object(), "text")
+    public = type(VALIDATOR)(ss58_address=VALIDATOR.ss58_address)
+    for keypair in (object(), public):
+        with pytest.raises(UsageError, match="cannot sign"):
+            signing.sign_text(keypair, "text")
 
 
 def test_a_browser_wallets_signature_counts():
@@ -120,6 +122,7 @@ GOOD = signing.sign_text(VALIDATOR, "text")
         ("5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM", GOOD),
         (MINER.ss58_address, GOOD),
     ],
+    ids=range(13),
 )
 def test_malformed_is_false(address, signature):
     assert signing.verify_text(VALIDATOR.ss58_address, "text", GOOD)

@@ -1,4 +1,5 @@
 """A validator's operations as functions over a `SubstrateClient`, under the names that older programs know.
+Its encrypted requests to miners, which are `requests`' work, have their names here too.
 
 Owns the errors: everything that goes wrong is a `ValidatorError` that says which rule refused and when to try again.
 The work is done by the client's methods; keys and amounts are spelled as there.
@@ -10,6 +11,14 @@ import time
 from collections.abc import Callable
 from typing import Any, Dict, List, Optional, TypeVar, Union  # noqa: UP035 - names kept for programs
 
+from mycelium.encrypted.validator.requests import (
+    _get_headers,
+    construct_server_address,
+    get_headers_with_nonce,
+    make_non_streamed_get,
+    make_non_streamed_post,
+    make_streamed_post,
+)
 from mycelium.errors import ChainError, MyceliumError, ValidatorError
 from mycelium.substrate import SubstrateClient, SubstrateError
 
@@ -23,10 +32,16 @@ __all__ = [
     "SubstrateError",
     "Union",
     "ValidatorError",
+    "_get_headers",
     "add_stake",
+    "construct_server_address",
+    "get_headers_with_nonce",
     "get_prometheus_info",
     "get_stake",
     "is_hotkey_registered",
+    "make_non_streamed_get",
+    "make_non_streamed_post",
+    "make_streamed_post",
     "remove_stake",
     "serve_axon",
     "set_weights",

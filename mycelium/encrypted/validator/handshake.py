@@ -1,4 +1,88 @@
-"""The handshake of encrypted calls in the shape of the Fiber library. Reserved: holds no code in this version.
+"""The handshake of encrypted requests: a symmetric key, made by the validator and encrypted for the miner.
 
-The sessions between nodes are always encrypted, and live in `mycelium.peer`.
+As in Fiber. Where the miner signs its key with its hotkey, that is verified; with MYCELIUM_REQUIRE_SIGNED_KEY=1 no
+other key is taken. Owns no key: who asked for one keeps it.
 """
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from mycelium import constants
+from mycelium.config import HTTP_HANDSHAKE_S
+from mycelium.errors import HandshakeFailed
+from mycelium.http import client, exchange
+from mycelium.http.keyring import KEY_BYTES
+from mycelium.http.signing import NONCE
+
+__all__ = ["get_public_encryption_key", "perform_handshake", "rsa", "send_symmetric_key_to_server"]
+
+
+async def perform_handshake(
+    httpx_client: httpx.AsyncClient,
+    server_address: str,
+    keypair: Any,
+    miner_hotkey_ss58_address: str,
+    timeout: float = HTTP_HANDSHAKE_S,
+) -> tuple[str, str]:
+    """Exchange a new key with a miner: (the key as base64, for `Fernet(...)`; its uuid, 64 hex digits).
+
+    timeout: seconds for each of the two requests. Raises what httpx raises, and HandshakeFailed.
+    """
+    public = await get_public_encryption_key(
+        httpx_client, server_address, timeout, miner_hotkey_ss58_address=miner_hotkey_ss58_address
+    )
+    key, uuid = os.urandom(KEY_BYTES), os.urandom(exchange.UUID_BYTES).hex()
+    await send_symmetric_key_to_server(
+        httpx_client, server_address, keypair, public, key, uuid, miner_hotkey_ss58_address, timeout
+    )
+    return b64encode(key).decode(), uuid
+
+
+async def get_public_encryption_key(
+    httpx_client: httpx.AsyncClient,
+    server_address: str,
+    timeout: float = HTTP_HANDSHAKE_S,
+    *,
+    miner_hotkey_ss58_address: str | None = None,
+) -> rsa.RSAPublicKey:
+    """A miner's public key; verified where it is signed and the miner's hotkey is given. HandshakeFailed."""
+    response = await httpx_client.get(
+        f"{server_address}/{constants.PUBLIC_ENCRYPTION_KEY_ENDPOINT}", timeout=timeout
+    )
+    response.raise_for_status()
+    try:
+        answer = response.json()
+    except ValueError:
+        raise HandshakeFailed("the miner answered with what is no JSON") from None
+    return exchange.public_key_of(answer, miner_hotkey_ss58_address, signed_only=exchange.signed_keys_only())
+
+
+async def send_symmetric_key_to_server(
+    httpx_client: httpx.AsyncClient,
+    server_address: str,
+    keypair: Any,
+    public_key_encryption_key: rsa.RSAPublicKey,
+    symmetric_key: bytes,
+    symmetric_key_uuid: str,
+    miner_hotkey_ss58_address: str,
+    timeout: float = HTTP_HANDSHAKE_S,
+) -> bool:
+    """Give a miner a key; True. httpx.HTTPStatusError where it does not take it."""
+    headers = client.encrypted_headers(
+        client.address_text(keypair), miner_hotkey_ss58_address, keypair, symmetric_key_uuid
+    )
+    body = exchange.exchange_body(keypair, public_key_encryption_key, symmetric_key, headers[NONCE])
+    response = await httpx_client.post(
+        f"{server_address}/{constants.EXCHANGE_SYMMETRIC_KEY_ENDPOINT}",
+        content=client.plain_body(body),
+        headers={**headers, "Content-Type": client.JSON},
+        timeout=timeout,
+    )
+    response.raise_for_status()
+    return response.status_code == 200

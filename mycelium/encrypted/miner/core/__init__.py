@@ -1,0 +1,1 @@
+"""What a miner is configured with."""

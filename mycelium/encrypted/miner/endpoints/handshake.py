@@ -1,0 +1,79 @@
+"""The routes by which validators exchange a symmetric key with a miner. As in Fiber, and signed by the miner."""
+
+from __future__ import annotations
+
+import logging
+
+from cryptography.fernet import Fernet
+from fastapi import APIRouter, Depends, Header, HTTPException
+
+from mycelium import constants as cst
+from mycelium.encrypted.miner.core.configuration import Config
+from mycelium.encrypted.miner.core.models.encryption import PublicKeyResponse, SymmetricKeyExchange
+from mycelium.encrypted.miner.dependencies import blacklist_low_stake, get_config, verify_request
+from mycelium.encrypted.miner.security.encryption import get_symmetric_key_b64_from_payload
+from mycelium.http import exchange
+
+__all__ = [
+    "APIRouter",
+    "Config",
+    "Depends",
+    "Fernet",
+    "Header",
+    "PublicKeyResponse",
+    "SymmetricKeyExchange",
+    "blacklist_low_stake",
+    "cst",
+    "exchange_symmetric_key",
+    "factory_router",
+    "get_config",
+    "get_public_key",
+    "get_symmetric_key_b64_from_payload",
+    "logger",
+    "verify_request",
+]
+
+logger = logging.getLogger(__name__)
+
+
+async def get_public_key(config: Config = Depends(get_config)) -> PublicKeyResponse:
+    """GET /public-encryption-key: the miner's RSA key, signed with its hotkey."""
+    pem = config.encryption_keys_handler.public_bytes.decode()
+    return PublicKeyResponse(**exchange.public_key_answer(pem, config.keypair, config.keypair.ss58_address))
+
+
+async def exchange_symmetric_key(
+    payload: SymmetricKeyExchange,
+    validator_hotkey_address: str = Header(..., alias=cst.VALIDATOR_HOTKEY),
+    nonce: str = Header(..., alias=cst.NONCE),
+    symmetric_key_uuid: str = Header(..., alias=cst.SYMMETRIC_KEY_UUID),
+    config: Config = Depends(get_config),
+) -> dict[str, str]:
+    """POST /exchange-symmetric-key: keep the validator's key under its uuid, for five hours."""
+    key = get_symmetric_key_b64_from_payload(
+        payload, config.encryption_keys_handler.private_key, validator_hotkey_address, nonce
+    )
+    if not 0 < len(symmetric_key_uuid) <= exchange.UUID_CHARS_MAX:
+        raise HTTPException(status_code=400, detail="That is no uuid")
+    config.encryption_keys_handler.add_symmetric_key(
+        uuid=symmetric_key_uuid, hotkey_ss58_address=validator_hotkey_address, fernet=Fernet(key)
+    )
+    return {"status": "Symmetric key exchanged successfully"}
+
+
+def factory_router() -> APIRouter:
+    """Both routes; the second for validators with stake enough."""
+    router = APIRouter(tags=["Handshake"])
+    router.add_api_route(
+        f"/{cst.PUBLIC_ENCRYPTION_KEY_ENDPOINT}",
+        get_public_key,
+        methods=["GET"],
+        response_model_exclude_none=True,
+    )
+    router.add_api_route(
+        f"/{cst.EXCHANGE_SYMMETRIC_KEY_ENDPOINT}",
+        exchange_symmetric_key,
+        methods=["POST"],
+        dependencies=[Depends(blacklist_low_stake), Depends(verify_request)],
+    )
+    return router

@@ -1,0 +1,1 @@
+"""Encryption on a validator's side."""

@@ -1,0 +1,139 @@
+"""Answers sealed with the symmetric key of their request, where both sides are ours; Fiber's answers are plain.
+
+The client asks by a header that a Fiber miner passes over. What is sealed begins with the nonce of the request, so
+that no answer can be put under another request. A whole answer is one Fernet token; a stream is a token in each line,
+numbered, and ended by one that says so: none can be dropped, moved or cut off unseen.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import AsyncIterator
+from typing import Final
+
+import httpx
+from cryptography.fernet import Fernet, InvalidToken
+
+from mycelium.errors import BrokenSeal
+
+ACCEPT: Final = "mycelium-accept"
+SEALED: Final = "mycelium-sealed"
+FERNET: Final = "fernet"
+STREAM: Final = "fernet-stream"
+_END: Final = b"end"
+_DATA: Final = b"data"
+_NUMBER_BYTES: Final = 8
+_KIND_BYTES: Final = 4
+_HEAD_BYTES: Final = _NUMBER_BYTES + _KIND_BYTES
+
+
+def is_sealed(response: httpx.Response) -> bool:
+    """Whether a streamed answer is sealed."""
+    return bool(response.headers.get(SEALED) == STREAM)
+
+
+def sealed(fernet: Fernet, nonce: str, data: bytes) -> bytes:
+    """A whole answer."""
+    return fernet.encrypt(_bound(nonce) + data)
+
+
+def opened(response: httpx.Response, fernet: Fernet, nonce: str) -> httpx.Response:
+    """The answer in plain text; itself if it is not sealed. BrokenSeal for one that was changed."""
+    how = response.headers.get(SEALED)
+    if how is None:
+        return response
+    if how == STREAM:
+        opener = Opener(fernet, nonce)
+        content = b"".join(opener.feed(response.content))
+        opener.finish()
+    else:
+        content = _open(fernet, nonce, response.content)
+    headers = [
+        (name, value)
+        for name, value in response.headers.multi_items()
+        if name.lower() not in {SEALED, "content-length", "content-encoding", "transfer-encoding"}
+    ]
+    found = httpx.Response(
+        response.status_code,
+        headers=headers,
+        content=content,
+        request=response.request,
+        extensions=response.extensions,
+    )
+    found.elapsed = response.elapsed
+    return found
+
+
+async def opened_lines(response: httpx.Response, fernet: Fernet, nonce: str) -> AsyncIterator[str]:
+    """The lines of a sealed stream, as `aiter_lines` gives them of a plain one. BrokenSeal."""
+    opener, rest = Opener(fernet, nonce), ""
+    # A letter may be cut by the ends of what was sealed.
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    async for chunk in response.aiter_raw():
+        for piece in opener.feed(chunk):
+            *lines, rest = (rest + decoder.decode(piece)).split("\n")
+            for line in lines:
+                yield line.removesuffix("\r")
+    opener.finish()
+    if rest:
+        yield rest
+
+
+class Sealer:
+    """Makes the lines of one sealed stream."""
+
+    def __init__(self, fernet: Fernet, nonce: str) -> None:
+        self._fernet = fernet
+        self._nonce = nonce
+        self._next = 0
+
+    def line(self, data: bytes, *, last: bool = False) -> bytes:
+        """One line; the last one carries no data."""
+        kind = _END if last else _DATA
+        number = self._next.to_bytes(_NUMBER_BYTES, "big")
+        self._next += 1
+        return sealed(self._fernet, self._nonce, number + kind.ljust(_KIND_BYTES) + data) + b"\n"
+
+
+class Opener:
+    """Reads them, however they were cut on the way."""
+
+    def __init__(self, fernet: Fernet, nonce: str) -> None:
+        self._fernet = fernet
+        self._nonce = nonce
+        self._next = 0
+        self._rest = b""
+        self._ended = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The data of the lines that are whole now. BrokenSeal."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        found = []
+        for line in lines:
+            plain = _open(self._fernet, self._nonce, line)
+            number, kind = int.from_bytes(plain[:_NUMBER_BYTES], "big"), plain[_NUMBER_BYTES:_HEAD_BYTES]
+            if number != self._next or self._ended:
+                raise BrokenSeal("a line of the stream is missing, or came twice")
+            self._next += 1
+            self._ended = kind.strip() == _END
+            found.append(plain[_HEAD_BYTES:])
+        return found
+
+    def finish(self) -> None:
+        """The stream is over. BrokenSeal where its end did not say so."""
+        if self._rest or not self._ended:
+            raise BrokenSeal("the stream was cut off")
+
+
+def _bound(nonce: str) -> bytes:
+    return nonce.encode() + b"\n"
+
+
+def _open(fernet: Fernet, nonce: str, token: bytes) -> bytes:
+    try:
+        plain = fernet.decrypt(token)
+    except InvalidToken:
+        raise BrokenSeal("the answer was changed on the way, or sealed with another key") from None
+    if not plain.startswith(_bound(nonce)):
+        raise BrokenSeal("the answer is another request's")
+    return plain[len(_bound(nonce)) :]

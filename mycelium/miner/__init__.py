@@ -1,0 +1,1 @@
+"""A miner that is served over signed HTTP: `server.factory_app()`, and the dependencies of its routes."""

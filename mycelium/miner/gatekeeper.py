@@ -1,0 +1,97 @@
+"""How a miner's configuration and its framework meet the checks of `http.gate`. Shared by both kinds of miners.
+
+Owns the translation of a refusal into the framework's, and where the layer's findings are taken from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cryptography.fernet import Fernet
+from fastapi import FastAPI, HTTPException, Request
+
+from mycelium.config import HTTP_BODY_BYTES_MAX
+from mycelium.errors import RequestRefused
+from mycelium.http import gate
+from mycelium.http.gate import Claim, Nonces
+from mycelium.http.layer import CHECKED, Checked, Scope, SignedRequests
+
+
+class ConfiguredMiner:
+    """A configuration as `http.layer` wants to see it. Reads it anew each time: programs change it while it runs."""
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+        self._keys = getattr(config, "encryption_keys_handler", None)
+
+    @property
+    def hotkey(self) -> str:
+        """SS58."""
+        return str(self._config.keypair.ss58_address)
+
+    @property
+    def nodes(self) -> Mapping[str, Any]:
+        """By hotkey."""
+        nodes: Mapping[str, Any] = self._config.metagraph.nodes
+        return nodes
+
+    @property
+    def stake_min(self) -> float:
+        """TAO."""
+        return float(self._config.min_stake_threshold)
+
+    @property
+    def nonces(self) -> Nonces:
+        """Of the configuration, wherever it has them."""
+        manager: Nonces = self._config.nonce_manager if self._keys is None else self._keys.nonce_manager
+        return manager
+
+    def fernet(self, validator: str, uuid: str) -> Fernet | None:
+        """See `layer.Miner`."""
+        info = None if self._keys is None else self._keys.get_symmetric_key(validator, uuid)
+        return None if info is None else info.fernet
+
+
+def guard(app: FastAPI, get_config: Callable[[], Any], *, encrypted: bool) -> None:
+    """Put the layer in front of an app's routes. get_config: the dependency, which a program may override."""
+
+    def miner_of(scope: Scope) -> ConfiguredMiner:
+        overrides = getattr(scope.get("app", app), "dependency_overrides", {})
+        return ConfiguredMiner(overrides.get(get_config, get_config)())
+
+    app.add_middleware(
+        SignedRequests,
+        miner_of=miner_of,
+        encrypted=encrypted,
+        body_bytes_max=HTTP_BODY_BYTES_MAX,
+    )
+
+
+async def verify(request: Request | None, claim: Claim, config: Any, *, with_body: bool) -> None:
+    """Raise what Fiber raises for a request that is not the validator's. with_body: its body is signed."""
+    checked: Checked | None = None if request is None else request.scope.get(CHECKED)
+    if checked is not None and checked.claim == claim:
+        if checked.verified:
+            return
+        if checked.refusal is not None:
+            raise refused(checked.refusal)
+    body = await request.body() if request is not None and with_body else None
+    miner = ConfiguredMiner(config)
+    try:
+        gate.check_signed(claim, gate.message_of(claim, body), miner.hotkey, miner.nonces)
+    except RequestRefused as error:
+        raise refused(error) from None
+
+
+def check_stake(validator: str, config: Any) -> None:
+    """Raise 403 for who has no place or too little stake."""
+    try:
+        gate.check_stake(config.metagraph.nodes, validator, config.min_stake_threshold)
+    except RequestRefused as error:
+        raise refused(error) from None
+
+
+def refused(error: RequestRefused) -> HTTPException:
+    """The framework's exception."""
+    return HTTPException(status_code=error.status, detail=error.detail)

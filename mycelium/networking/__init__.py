@@ -1,0 +1,1 @@
+"""A node together with the key that was exchanged with it."""

@@ -1,0 +1,1 @@
+"""Commands for one thing each, under the names that programs know."""

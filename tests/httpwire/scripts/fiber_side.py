@@ -1,0 +1,155 @@
+"""Run under an interpreter that has Fiber: its miner, or its validator, unmodified. Prints what came of it as JSON.
+
+fiber_side.py serve plain|encrypted          a miner; prints its address, and runs until stdin ends
+fiber_side.py ask plain|encrypted ADDRESS    a validator; prints a list of [status, answer]
+"""
+
+import asyncio
+import importlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import httpx
+from cryptography.fernet import Fernet
+from substrateinterface import Keypair
+
+VALIDATOR = Keypair.create_from_seed("0x" + "11" * 32)
+MINER = Keypair.create_from_seed("0x" + "22" * 32)
+PACKAGE = os.environ.get("PACKAGE", "fiber")
+ADDRESSES = (VALIDATOR.ss58_address, MINER.ss58_address)
+
+
+def module(kind, name):
+    return importlib.import_module(f"{PACKAGE}.{'encrypted.' if kind == 'encrypted' else ''}{name}")
+
+
+def serve(kind):
+    import uvicorn
+    from fastapi import APIRouter, Body, Depends
+    from fastapi.responses import StreamingResponse
+    from pydantic import BaseModel
+
+    class Question(BaseModel):
+        text: str
+        times: int = 1
+
+    nodes = {VALIDATOR.ss58_address: SimpleNamespace(stake=5_000.0)}
+    metagraph = SimpleNamespace(substrate=None, nodes=nodes, shutdown=lambda: None)
+
+    dependencies = module(kind, "miner.dependencies")
+    nonces = module(kind, "miner.security.nonce_management").NonceManager()
+    settings = {"keypair": MINER, "metagraph": metagraph, "min_stake_threshold": 1000}
+    if kind == "encrypted":
+        handler = module(kind, "miner.security.key_management").EncryptionKeysHandler
+        settings["encryption_keys_handler"] = handler(nonces, Fernet.generate_key().decode(), "fiber")
+    else:
+        settings["nonce_manager"] = nonces
+    config = SimpleNamespace(httpx_client=None, **settings)
+    module(kind, "miner.core.configuration").factory_config = lambda: config
+    router = APIRouter()
+    if kind == "encrypted":
+        from functools import partial
+
+        decrypt = module(kind, "miner.security.encryption").decrypt_general_payload
+        question_of = Depends(partial(decrypt, Question))
+    else:
+        question_of = Body()
+
+    async def ask(question: Question = question_of):
+        return {"answer": question.text * question.times}
+
+    async def lines(question: Question = question_of):
+        async def parts():
+            for number in range(question.times):
+                yield f"{question.text} {number}\n"
+
+        return StreamingResponse(parts())
+
+    async def get():
+        return {"answer": "get"}
+
+    # 2.1.0 has no check of a GET.
+    verify_get = getattr(dependencies, "verify_get_request", None)
+    stake = Depends(dependencies.blacklist_low_stake)
+    guards = [stake, Depends(dependencies.verify_request)]
+    router.add_api_route("/ask", ask, methods=["POST"], dependencies=guards)
+    router.add_api_route("/lines", lines, methods=["POST"], dependencies=guards)
+    guards = [stake] if verify_get is None else [stake, Depends(verify_get)]
+    router.add_api_route("/get", get, methods=["GET"], dependencies=guards)
+    app = module(kind, "miner.server").factory_app()
+    app.include_router(router)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(256)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        print(json.dumps(f"http://127.0.0.1:{listener.getsockname()[1]}"), flush=True)
+
+        def end():
+            sys.stdin.read()
+            server.should_exit = True
+
+        threading.Thread(target=end, daemon=True).start()
+        server.run(sockets=[listener])
+
+
+async def ask(kind, address):
+    client = module(kind, "validator.client")
+    found = []
+    async with httpx.AsyncClient() as http:
+        parties = (http, address, *ADDRESSES, VALIDATOR)
+        if kind == "encrypted":
+            handshake = module(kind, "validator.handshake")
+            key, uuid = await handshake.perform_handshake(http, address, VALIDATOR, MINER.ss58_address)
+            parties = (*parties, Fernet(key), uuid)
+        payload = {"text": "é", "times": 3}
+        answer = await client.make_non_streamed_post(*parties, "/ask", dict(payload))
+        found.append([answer.status_code, answer.json()])
+        lines = [line async for line in client.make_streamed_post(*parties, "/lines", dict(payload))]
+        found.append([200, lines])
+        if hasattr(client, "get_headers_with_nonce"):
+            uuids = () if kind == "plain" else (uuid,)
+            answer = await client.make_non_streamed_get(http, address, ADDRESSES[0], *uuids, "/get")
+        else:
+            uuids = () if kind == "plain" else (uuid,)
+            answer = await client.make_non_streamed_get(http, address, *ADDRESSES, VALIDATOR, *uuids, "/get")
+        found.append([answer.status_code, answer.json()])
+    print(json.dumps(found), flush=True)
+
+
+async def load(kind, address, seconds, in_flight, size):
+    client = module(kind, "validator.client")
+    took = []
+    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=in_flight)) as http:
+        parties = (http, address, *ADDRESSES, VALIDATOR)
+        if kind == "encrypted":
+            handshake = module(kind, "validator.handshake")
+            key, uuid = await handshake.perform_handshake(http, address, VALIDATOR, MINER.ss58_address)
+            parties = (*parties, Fernet(key), uuid)
+        end = time.perf_counter() + seconds
+
+        async def ask_on():
+            while time.perf_counter() < end:
+                began = time.perf_counter()
+                answer = await client.make_non_streamed_post(*parties, "/ask", {"text": "x" * size})
+                assert answer.status_code == 200, answer.text
+                took.append(time.perf_counter() - began)
+
+        began = time.perf_counter()
+        await asyncio.gather(*(ask_on() for _ in range(in_flight)))
+        passed = time.perf_counter() - began
+    took.sort()
+    print(json.dumps([len(took) / passed, took[len(took) // 2] * 1000, took[len(took) * 99 // 100] * 1000]))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2])
+    elif sys.argv[1] == "ask":
+        asyncio.run(ask(sys.argv[2], sys.argv[3]))
+    else:
+        asyncio.run(load(sys.argv[2], sys.argv[3], float(sys.argv[4]), int(sys.argv[5]), int(sys.argv[6])))
