@@ -12,9 +12,14 @@ _LOCKED_S: Final = 0.1
 """A foreign program that looks into the file is waited for so long: an event loop stands still meanwhile."""
 
 
-def connect(path: Path | None) -> sqlite3.Connection:
-    """Open or make it; None is one in memory. Transactions begin where they are asked for. Raises sqlite3.Error."""
-    db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=_LOCKED_S)
+def connect(path: Path | None, *, threads: bool = False) -> sqlite3.Connection:
+    """Open or make it; None is one in memory. Transactions begin where they are asked for. Raises sqlite3.Error.
+
+    threads: more than one uses it, and takes care that they do so one after the other.
+    """
+    db = sqlite3.connect(
+        path or ":memory:", isolation_level=None, timeout=_LOCKED_S, check_same_thread=not threads
+    )
     try:
         # Whole after a crash of the machine too, though the last transactions may be missing.
         db.execute("pragma journal_mode=wal")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from mycelium import sqlitefile
@@ -32,8 +33,8 @@ _SCHEMA: Final = (
 class NonceBook:
     """path: the file; None keeps everything in memory, and then nothing that was made before now is accepted.
 
-    window_ns: how far a nonce's time may be from now. Used by one thread. A file that cannot be used is logged, and
-    done without.
+    window_ns: how far a nonce's time may be from now. Safe from several threads. A file that cannot be used is logged,
+    and done without.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class NonceBook:
         self.path = path
         self.window_ns = window_ns
         self._clock_ns = clock_ns
+        self._lock = Lock()
         self._db = self._open()
         self._minute = 0
         self._window = ReplayWindow(
@@ -60,7 +62,7 @@ class NonceBook:
         if self.path is None:
             return None
         try:
-            db = sqlitefile.connect(self.path)
+            db = sqlitefile.connect(self.path, threads=True)
             # A kill loses nothing; a machine that crashes is not back before its last nonces are old.
             db.execute("pragma synchronous=off")
             db.execute(_SCHEMA)
@@ -78,11 +80,17 @@ class NonceBook:
 
     def commit(self, account: bytes, nonce: str) -> bool:
         """Use it up, once its signature was verified; False where somebody did before."""
-        made_ns, now_ns = nonce_time_ns(nonce), self._clock_ns()
-        if made_ns is None or self._window.check(account, _number(nonce), made_ns, now_ns) != OK:
+        made_ns, number = nonce_time_ns(nonce), _number(nonce)
+        if made_ns is None:
             return False
-        self._window.commit(account, _number(nonce), made_ns, now_ns)
-        return self._db is None or self._first(account, nonce, made_ns // _BUCKET_NS, now_ns // _BUCKET_NS)
+        with self._lock:
+            now_ns = self._clock_ns()
+            if self._window.check(account, number, made_ns, now_ns) != OK:
+                return False
+            self._window.commit(account, number, made_ns, now_ns)
+            return self._db is None or self._first(
+                account, nonce, made_ns // _BUCKET_NS, now_ns // _BUCKET_NS
+            )
 
     def _first(self, account: bytes, nonce: str, made_minute: int, minute: int) -> bool:
         assert self._db is not None, "asked only where there is a file"

@@ -26,6 +26,7 @@ __all__ = [
     "blacklist_low_stake",
     "configuration",
     "cst",
+    "current_config",
     "get_config",
     "logger",
     "signatures",
@@ -42,12 +43,18 @@ def get_config() -> Config:
     return configuration.factory_config()
 
 
+async def current_config(request: Request) -> Config:
+    """The same as a dependency, and what a program overrides `get_config` with; without a thread for each request."""
+    config: Config = await gatekeeper.configured(request, get_config)
+    return config
+
+
 async def verify_get_request(
     validator_hotkey: str = Header(..., alias=cst.VALIDATOR_HOTKEY),
     signature: str = Header(..., alias=cst.SIGNATURE),
     miner_hotkey: str = Header(..., alias=cst.MINER_HOTKEY),
     nonce: str = Header(..., alias=cst.NONCE),
-    config: Config = Depends(get_config),
+    config: Config = Depends(current_config),
     request: Request = None,  # type: ignore[assignment] # the framework gives it; who calls this need not
 ) -> None:
     """For a GET, which has no body."""
@@ -61,7 +68,7 @@ async def verify_request(
     signature: str = Header(..., alias=cst.SIGNATURE),
     miner_hotkey: str = Header(..., alias=cst.MINER_HOTKEY),
     nonce: str = Header(..., alias=cst.NONCE),
-    config: Config = Depends(get_config),
+    config: Config = Depends(current_config),
 ) -> None:
     """For a request with a body, which is signed too."""
     claim = Claim(validator_hotkey, miner_hotkey, nonce, signature)
@@ -69,7 +76,7 @@ async def verify_request(
 
 
 async def blacklist_low_stake(
-    validator_hotkey: str = Header(..., alias=cst.VALIDATOR_HOTKEY), config: Config = Depends(get_config)
+    validator_hotkey: str = Header(..., alias=cst.VALIDATOR_HOTKEY), config: Config = Depends(current_config)
 ) -> None:
     """Only validators of the metagraph that have stake enough."""
     gatekeeper.check_stake(validator_hotkey, config)

@@ -5,6 +5,9 @@ Owns the translation of a refusal into the framework's, and where the layer's fi
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,9 +59,13 @@ class ConfiguredMiner:
 def guard(app: FastAPI, get_config: Callable[[], Any], *, encrypted: bool) -> None:
     """Put the layer in front of an app's routes. get_config: the dependency, which a program may override."""
 
-    def miner_of(scope: Scope) -> ConfiguredMiner:
-        overrides = getattr(scope.get("app", app), "dependency_overrides", {})
-        return ConfiguredMiner(overrides.get(get_config, get_config)())
+    def miner_of(scope: Scope) -> ConfiguredMiner | None:
+        found = _chosen(scope.get("app", app), get_config)()
+        if inspect.iscoroutine(found):
+            # One that has to be waited for is left to the dependencies.
+            found.close()
+            return None
+        return ConfiguredMiner(found)
 
     app.add_middleware(
         SignedRequests,
@@ -66,6 +73,29 @@ def guard(app: FastAPI, get_config: Callable[[], Any], *, encrypted: bool) -> No
         encrypted=encrypted,
         body_bytes_max=HTTP_BODY_BYTES_MAX,
     )
+
+
+async def configured(request: Request, get_config: Callable[[], Any]) -> Any:
+    """What the dependency `get_config` gives, or what a program has put in its place.
+
+    A dependency that is no coroutine gets a thread for each request, which costs more than all else that is checked
+    here together. Only its first call, which may connect to the chain, gets one.
+    """
+    chosen = _chosen(request.app, get_config)
+    if chosen in _called:
+        found = chosen()
+    else:
+        found = await asyncio.to_thread(chosen)
+        _called.add(chosen)
+    return await found if inspect.isawaitable(found) else found
+
+
+_called: weakref.WeakSet[Callable[[], Any]] = weakref.WeakSet()
+
+
+def _chosen(app: Any, get_config: Callable[[], Any]) -> Callable[[], Any]:
+    overrides: dict[Any, Callable[[], Any]] = getattr(app, "dependency_overrides", {})
+    return overrides.get(get_config, get_config)
 
 
 async def verify(request: Request | None, claim: Claim, config: Any, *, with_body: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from httpwire.httpkit import Clock
@@ -77,6 +78,16 @@ def test_workers_share_what_they_have_seen(clock, tmp_path):
         assert [worker.commit(A, nonce) for worker in workers].count(True) == 1
     for worker in workers:
         worker.close()
+
+
+def test_threads_share_one(clock, tmp_path):
+    """A miner's configuration is made on a thread of its own, and its synchronous dependencies run on others."""
+    with ThreadPoolExecutor(8) as threads:
+        book = threads.submit(NonceBook, tmp_path / "nonces.sqlite", clock_ns=clock).result()
+        nonces = [clock.nonce(tail=str(number)) for number in range(200)]
+        first = list(threads.map(lambda nonce: book.commit(A, nonce), nonces * 4))
+    assert first.count(True) == 200
+    book.close()
 
 
 def test_the_file_is_bounded_by_the_window(clock, tmp_path):

@@ -22,6 +22,7 @@ __all__ = [
     "blacklist_low_stake",
     "configuration",
     "cst",
+    "current_config",
     "get_config",
     "logger",
     "signatures",
@@ -38,13 +39,19 @@ def get_config() -> Config:
     return configuration.factory_config()
 
 
+async def current_config(request: Request) -> Config:
+    """The same as a dependency, and what a program overrides `get_config` with; without a thread for each request."""
+    config: Config = await gatekeeper.configured(request, get_config)
+    return config
+
+
 async def verify_request(
     validator_hotkey: str = Header(..., alias=cst.VALIDATOR_HOTKEY),
     signature: str = Header(..., alias=cst.SIGNATURE),
     miner_hotkey: str = Header(..., alias=cst.MINER_HOTKEY),
     nonce: str = Header(..., alias=cst.NONCE),
     symmetric_key_uuid: str = Header(..., alias=cst.SYMMETRIC_KEY_UUID),
-    config: Config = Depends(get_config),
+    config: Config = Depends(current_config),
     request: Request = None,  # type: ignore[assignment] # the framework gives it; who calls this need not
 ) -> None:
     """401 for a request that was not signed by its validator, for this miner, now and for the first time."""
@@ -58,7 +65,7 @@ async def verify_get_request(
     miner_hotkey: str = Header(..., alias=cst.MINER_HOTKEY),
     nonce: str = Header(..., alias=cst.NONCE),
     symmetric_key_uuid: str = Header(..., alias=cst.SYMMETRIC_KEY_UUID),
-    config: Config = Depends(get_config),
+    config: Config = Depends(current_config),
     request: Request = None,  # type: ignore[assignment]
 ) -> None:
     """The same for a GET."""
@@ -67,7 +74,7 @@ async def verify_get_request(
 
 
 async def blacklist_low_stake(
-    validator_hotkey: str = Header(..., alias=cst.VALIDATOR_HOTKEY), config: Config = Depends(get_config)
+    validator_hotkey: str = Header(..., alias=cst.VALIDATOR_HOTKEY), config: Config = Depends(current_config)
 ) -> None:
     """Only validators of the metagraph that have stake enough."""
     gatekeeper.check_stake(validator_hotkey, config)

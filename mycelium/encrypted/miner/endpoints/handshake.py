@@ -10,7 +10,12 @@ from fastapi import APIRouter, Depends, Header, HTTPException
 from mycelium import constants as cst
 from mycelium.encrypted.miner.core.configuration import Config
 from mycelium.encrypted.miner.core.models.encryption import PublicKeyResponse, SymmetricKeyExchange
-from mycelium.encrypted.miner.dependencies import blacklist_low_stake, get_config, verify_request
+from mycelium.encrypted.miner.dependencies import (
+    blacklist_low_stake,
+    current_config,
+    get_config,
+    verify_request,
+)
 from mycelium.encrypted.miner.security.encryption import get_symmetric_key_b64_from_payload
 from mycelium.http import exchange
 
@@ -36,7 +41,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-async def get_public_key(config: Config = Depends(get_config)) -> PublicKeyResponse:
+async def get_public_key(config: Config = Depends(current_config)) -> PublicKeyResponse:
     """GET /public-encryption-key: the miner's RSA key, signed with its hotkey."""
     pem = config.encryption_keys_handler.public_bytes.decode()
     return PublicKeyResponse(**exchange.public_key_answer(pem, config.keypair, config.keypair.ss58_address))
@@ -47,7 +52,7 @@ async def exchange_symmetric_key(
     validator_hotkey_address: str = Header(..., alias=cst.VALIDATOR_HOTKEY),
     nonce: str = Header(..., alias=cst.NONCE),
     symmetric_key_uuid: str = Header(..., alias=cst.SYMMETRIC_KEY_UUID),
-    config: Config = Depends(get_config),
+    config: Config = Depends(current_config),
 ) -> dict[str, str]:
     """POST /exchange-symmetric-key: keep the validator's key under its uuid, for five hours."""
     key = get_symmetric_key_b64_from_payload(

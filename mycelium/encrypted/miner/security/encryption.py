@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from mycelium.encrypted.miner.core.models.config import Config
 from mycelium.encrypted.miner.core.models.encryption import SymmetricKeyExchange
-from mycelium.encrypted.miner.dependencies import get_config
+from mycelium.encrypted.miner.dependencies import current_config, get_config
 from mycelium.errors import HandshakeFailed, RequestRefused
 from mycelium.http import exchange, gate
 from mycelium.http.layer import CHECKED, Checked
@@ -75,7 +75,7 @@ def get_symmetric_key_b64_from_payload(
 
 
 async def decrypt_symmetric_key_exchange_payload(
-    config: Config = Depends(get_config), encrypted_payload: bytes = Depends(get_body)
+    config: Config = Depends(current_config), encrypted_payload: bytes = Depends(get_body)
 ) -> SymmetricKeyExchange:
     """A whole body encrypted with the miner's RSA key. 401 for what cannot be decrypted, 422 for no such exchange."""
     try:
@@ -85,13 +85,13 @@ async def decrypt_symmetric_key_exchange_payload(
     return _model(SymmetricKeyExchange, plain)
 
 
-def decrypt_general_payload(
+async def decrypt_general_payload(
     model: type[T],
     encrypted_payload: bytes = Depends(get_body),
     symmetric_key_uuid: str = Header(...),
     validator_hotkey: str = Header(...),
     miner_hotkey: str = Header(...),
-    config: Config = Depends(get_config),
+    config: Config = Depends(current_config),
 ) -> T:
     """The body as a model: `Depends(partial(decrypt_general_payload, Model))`.
 

@@ -1,0 +1,88 @@
+"""The examples as a new user runs them: a miner that publishes its address on a development chain, and a validator."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from chain.clientkit import free_port
+
+from mycelium.devnet.chain.population import development, miner_path, validator_path
+from mycelium.devnet.chain.thread import ThreadedChain
+from mycelium.identity import wallet
+from mycelium.identity.keys import Keypair
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples" / "fiber"
+
+
+def hotkey(home, name, path):
+    folder = home / ".bittensor" / "wallets" / name
+    (folder / "hotkeys").mkdir(parents=True)
+    keypair = Keypair.development(path)
+    wallet.write_file(folder / "hotkeys" / "default", keypair)
+    (folder / "coldkeypub.txt").write_text(f'{{"ss58Address": "{keypair.as_substrate().ss58_address}"}}')
+
+
+@pytest.mark.parametrize("way", ["ours", "fibers"])
+def test_a_miner_and_a_validator(tmp_path, way):
+    """With our names, and unmodified with Fiber's by `mycelium fiber run`."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("miner.py", "validator.py"):
+        text = (EXAMPLES / name).read_text()
+        (programs / name).write_text(text if way == "ours" else text.replace("mycelium.", "fiber."))
+    command = [sys.executable, "-m", "mycelium.cli.main"]
+    run = [sys.executable] if way == "ours" else [*command, "fiber", "run"]
+    hotkey(tmp_path, "miner", miner_path(0))
+    hotkey(tmp_path, "validator", validator_path(0))
+    port = str(free_port())
+    with ThreadedChain(development()) as chain:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(programs)]),
+            "HOME": str(tmp_path),
+            "NETUID": "1",
+            "SUBTENSOR_ADDRESS": chain.url,
+            "HOTKEY_NAME": "default",
+        }
+        published = subprocess.run(
+            [
+                *command, "fiber", "post-ip", "--subtensor.chain_endpoint", chain.url, "--wallet.name", "miner",
+                "--netuid", "1", "--external_ip", "0.0.0.1", "--external_port", port,
+            ],
+            env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert published.returncode == 0, published.stderr
+        miner = subprocess.Popen(
+            [*run, "-m", "uvicorn", "miner:app", "--port", port],
+            env={**environment, "WALLET_NAME": "miner"}, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            said = ""
+            while "running on" not in said:
+                line = miner.stderr.readline()
+                assert line, said
+                said += line
+            asked = subprocess.run(
+                [*run, str(programs / "validator.py")],
+                env={**environment, "WALLET_NAME": "validator"},
+                cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+            miner.send_signal(signal.SIGTERM)
+            _, rest = miner.communicate(timeout=20)
+        finally:
+            miner.kill()
+            miner.communicate()
+    assert asked.returncode == 0, asked.stderr + said
+    assert asked.stdout == "2 200 muilecym\n"
+    assert "Traceback" not in said + rest, rest
+    assert (tmp_path / "default_symmetric_keys.encrypted").exists()
+
+
+def test_both_are_short():
+    assert sum(len((EXAMPLES / name).read_text().splitlines()) for name in ("miner.py", "validator.py")) < 60
