@@ -326,6 +326,12 @@ HTTP_KEY_TTL_S: Final = 5 * 60 * 60
 HTTP_KEYS_PER_VALIDATOR_MAX: Final = 16
 HTTP_KEYS_MAX: Final = 8_192
 """Symmetric keys of all validators, 1 KiB each; the oldest give way."""
+HTTP_CONNECTIONS_MAX: Final = 1_024
+"""Of one httpx client to miners; each is a descriptor and some 10 KiB."""
+HTTP_IDLE_S: Final = 4.0
+"""A connection is used again within this: servers close theirs after 5 s without a request."""
+HTTP_ANSWER_BUFFER_BYTES_MAX: Final = 256 * 1024
+"""Of an answer, read ahead of who asked for it."""
 HTTP_HANDSHAKE_S: Final = 3
 """For each of the two requests of a handshake, as Fiber has it."""
 

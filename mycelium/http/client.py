@@ -16,7 +16,7 @@ import httpx
 from cryptography.fernet import Fernet
 
 from mycelium.chain.extrinsics import account_of
-from mycelium.http import sealing, signing
+from mycelium.http import sealing, sending, signing
 from mycelium.http.signing import (
     MINER_HOTKEY,
     NONCE,
@@ -103,7 +103,7 @@ async def get(
     client: httpx.AsyncClient, url: str, headers: Mapping[str, str], timeout_s: float
 ) -> httpx.Response:
     """A GET."""
-    return await client.get(url, headers=dict(headers), timeout=timeout_s)
+    return await sending.send(client, "GET", url, headers, None, timeout_s)
 
 
 async def post(
@@ -116,7 +116,7 @@ async def post(
 ) -> httpx.Response:
     """A POST of exactly these bytes. fernet: the answer may be sealed with it."""
     asked = {**headers, sealing.ACCEPT: sealing.FERNET} if fernet is not None else dict(headers)
-    response = await client.post(url, headers=asked, content=body, timeout=timeout_s)
+    response = await sending.send(client, "POST", url, asked, body, timeout_s)
     return response if fernet is None else sealing.opened(response, fernet, headers[NONCE])
 
 
@@ -130,7 +130,7 @@ async def stream(
 ) -> AsyncIterator[str]:
     """A POST whose answer comes in lines, without their ends. httpx.HTTPStatusError for another status than 2xx."""
     asked = {**headers, sealing.ACCEPT: sealing.FERNET} if fernet is not None else dict(headers)
-    async with client.stream("POST", url, headers=asked, content=body, timeout=timeout_s) as response:
+    async with sending.stream(client, "POST", url, asked, body, timeout_s) as response:
         try:
             response.raise_for_status()
         except httpx.HTTPStatusError:
