@@ -51,7 +51,8 @@ async def stream(
     began_s = time.perf_counter()
     response = await _transport_of(client).handle_async_request(request)
     try:
-        client.cookies.extract_cookies(response)
+        if "set-cookie" in response.headers:
+            client.cookies.extract_cookies(response)
         yield response
     finally:
         await response.aclose()

@@ -57,4 +57,5 @@ async def _end(config: Any) -> None:
     keys = getattr(config, "encryption_keys_handler", None)
     if keys is not None:
         keys.close()
-    await config.httpx_client.aclose()
+    if config.httpx_client is not None:
+        await config.httpx_client.aclose()

@@ -8,7 +8,6 @@ import asyncio
 import importlib
 import json
 import os
-import socket
 import sys
 import threading
 import time
@@ -28,20 +27,11 @@ def module(kind, name):
     return importlib.import_module(f"{PACKAGE}.{'encrypted.' if kind == 'encrypted' else ''}{name}")
 
 
-def serve(kind):
-    import uvicorn
-    from fastapi import APIRouter, Body, Depends
-    from fastapi.responses import StreamingResponse
-    from pydantic import BaseModel
-
-    class Question(BaseModel):
-        text: str
-        times: int = 1
-
+def configure(kind):
+    """A miner without a chain."""
     nodes = {VALIDATOR.ss58_address: SimpleNamespace(stake=5_000.0)}
     metagraph = SimpleNamespace(substrate=None, nodes=nodes, shutdown=lambda: None)
 
-    dependencies = module(kind, "miner.dependencies")
     nonces = module(kind, "miner.security.nonce_management").NonceManager()
     settings = {"keypair": MINER, "metagraph": metagraph, "min_stake_threshold": 1000}
     if kind == "encrypted":
@@ -51,6 +41,19 @@ def serve(kind):
         settings["nonce_manager"] = nonces
     config = SimpleNamespace(httpx_client=None, **settings)
     module(kind, "miner.core.configuration").factory_config = lambda: config
+
+
+def serve(kind):
+    from fastapi import APIRouter, Body, Depends
+    from fastapi.responses import StreamingResponse
+    from pydantic import BaseModel
+
+    class Question(BaseModel):
+        text: str
+        times: int = 1
+
+    configure(kind)
+    dependencies = module(kind, "miner.dependencies")
     router = APIRouter()
     if kind == "encrypted":
         from functools import partial
@@ -83,18 +86,29 @@ def serve(kind):
     router.add_api_route("/get", get, methods=["GET"], dependencies=guards)
     app = module(kind, "miner.server").factory_app()
     app.include_router(router)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(256)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        print(json.dumps(f"http://127.0.0.1:{listener.getsockname()[1]}"), flush=True)
+    run(app)
 
-        def end():
-            sys.stdin.read()
-            server.should_exit = True
 
-        threading.Thread(target=end, daemon=True).start()
-        server.run(sockets=[listener])
+def run(app):
+    """Until stdin ends."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Its listener is uvicorn's own: one that is handed to it goes without TCP_NODELAY on asyncio."""
+
+        async def startup(self, sockets=None):
+            await super().startup(sockets)
+            port = self.servers[0].sockets[0].getsockname()[1]
+            print(json.dumps(f"http://127.0.0.1:{port}"), flush=True)
+
+    server = Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+
+    def end():
+        sys.stdin.read()
+        server.should_exit = True
+
+    threading.Thread(target=end, daemon=True).start()
+    server.run()
 
 
 async def ask(kind, address):
