@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cryptography.fernet import Fernet
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exception_handlers import request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 
 from mycelium.config import HTTP_BODY_BYTES_MAX
 from mycelium.errors import RequestRefused
@@ -73,6 +76,17 @@ def guard(app: FastAPI, get_config: Callable[[], Any], *, encrypted: bool) -> No
         encrypted=encrypted,
         body_bytes_max=HTTP_BODY_BYTES_MAX,
     )
+    app.add_exception_handler(RequestValidationError, _invalid)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """422 as the framework answers it, which fails itself where a body is no text that it could quote."""
+    assert isinstance(error, RequestValidationError), "it is registered for this one"
+    try:
+        return await request_validation_exception_handler(request, error)
+    except (ValueError, RecursionError):
+        details = [{name: one[name] for name in ("type", "loc", "msg")} for one in error.errors()]
+        return JSONResponse({"detail": details}, status_code=422)
 
 
 async def configured(request: Request, get_config: Callable[[], Any]) -> Any:

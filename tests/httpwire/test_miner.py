@@ -21,7 +21,7 @@ from mycelium.encrypted.miner.endpoints import subnet as encrypted_example
 from mycelium.encrypted.miner.security.encryption import decrypt_general_payload
 from mycelium.encrypted.validator import handshake
 from mycelium.encrypted.validator import requests as encrypted
-from mycelium.http import sealing
+from mycelium.http import exchange, sealing
 from mycelium.miner import dependencies as plain_deps
 from mycelium.miner.endpoints import subnet as plain_example
 from mycelium.validator import requests as plain
@@ -286,18 +286,29 @@ async def test_what_is_no_exchange(here):
     async with asking(app) as client:
         for body, status in (
             (b"", 422),
+            (b"\x8d\xff\x00", None),
+            (b"[" * 50_000, None),
             (b"{", 422),
             (b'{"encrypted_symmetric_key": 5}', 422),
             (b'{"encrypted_symmetric_key": "AAAA"}', 401),
             (b'{"encrypted_symmetric_key": "not base64!"}', 401),
             (b'{"encrypted_symmetric_key": "AAAA", "key_signature": "0x"}', 401),
         ):
-            headers = encrypted._get_headers("ab" * 32, VALIDATOR_ADDRESS, ME, VALIDATOR)
+            for kind in ("application/json", "application/octet-stream"):
+                headers = encrypted._get_headers("ab" * 32, VALIDATOR_ADDRESS, ME, VALIDATOR)
+                headers["Content-Type"] = kind
+                answer = await client.post("/exchange-symmetric-key", headers=headers, content=body)
+                if kind == "application/json" and status is not None:
+                    assert answer.status_code == status, (body, answer.text)
+                assert answer.status_code in (400, 401, 422), (body, answer.text)
+                assert answer.json()["detail"]
+        public = await handshake.get_public_encryption_key(client, ADDRESS, miner_hotkey_ss58_address=ME)
+        for uuid, status in (("a" * 200, 400), ("a" * 64, 200)):
+            headers = encrypted._get_headers(uuid, VALIDATOR_ADDRESS, ME, VALIDATOR)
             headers["Content-Type"] = "application/json"
-            answer = await client.post("/exchange-symmetric-key", headers=headers, content=body)
-            assert answer.status_code == status, (body, answer.text)
-        long = encrypted._get_headers("a" * 200, VALIDATOR_ADDRESS, ME, VALIDATOR)
-        assert long["symmetric-key-uuid"] == "a" * 200
+            body = exchange.exchange_body(VALIDATOR, public, bytes(32), headers["nonce"])
+            answer = await client.post("/exchange-symmetric-key", headers=headers, json=body)
+            assert answer.status_code == status, answer.text
 
 
 # --- the layer --------------------------------------------------------------------------------------------
