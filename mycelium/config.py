@@ -205,6 +205,8 @@ DIALS_MAX: Final = 16
 """Outgoing connection attempts under way at once."""
 CALLS_PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bodies of the calls of one session under way at once; beyond it a call is answered with Overloaded."""
+CALL_PART_BYTES: Final = 256 * 1024
+"""An answer above CALL_BYTES_MAX is sent in parts of this size, for who asks for it so."""
 STREAM_WINDOW_BYTES: Final = 256 * 1024
 """What a streaming call may send ahead of its reader. Its reader holds this much and one item more."""
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from typing import Final, Protocol
 
-from mycelium.identity.keys import Keypair, verify
+from mycelium.identity.keys import verify
 
 BATCH: Final = b"batch"
 MESSAGE: Final = b"message"
@@ -25,6 +25,16 @@ DOMAINS: Final = (BATCH, MESSAGE, HANDSHAKE, ENDPOINT, GRANT)
 
 BINDING_BYTES: Final = 32
 _HEADER: Final = struct.Struct("<32sHB32sQQ")
+
+
+class Signer(Protocol):
+    """Who signs for an account: `keys.Keypair`, or what stands for a keypair of another library."""
+
+    @property
+    def account(self) -> bytes: ...
+    def sign(self, domain: bytes, data: bytes) -> bytes:
+        """64 bytes over `keys.preimage(domain, data)`."""
+        ...
 
 
 class Signed(Protocol):
@@ -61,7 +71,7 @@ def message_bytes(
 
 
 def sign_message(
-    keypair: Keypair, binding: bytes, version: int, type: int, timestamp: int, nonce: int, payload: bytes
+    keypair: Signer, binding: bytes, version: int, type: int, timestamp: int, nonce: int, payload: bytes
 ) -> bytes:
     """The `signature` field of a Message sent by `keypair.account` in auth_mode `signed`."""
     return keypair.sign(

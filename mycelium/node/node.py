@@ -34,7 +34,7 @@ from mycelium.node.roster import Roster
 from mycelium.node.service import Service
 from mycelium.node.settings import Settings, listen_url
 from mycelium.node.status import node_status
-from mycelium.peer.call import CallServer
+from mycelium.peer.callserver import CallServer
 from mycelium.peer.dialer import Dialer
 from mycelium.peer.greeting import Local
 from mycelium.peer.hub import CLIENT, Hub

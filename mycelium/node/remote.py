@@ -35,7 +35,7 @@ from mycelium.errors import BadSignature, CallFailed, LinkClosed, MalformedMessa
 from mycelium.identity import account as accounts
 from mycelium.identity.keys import Keypair
 from mycelium.node import calls
-from mycelium.peer.call import Caller
+from mycelium.peer.caller import Caller
 from mycelium.peer.dialer import dial_once
 from mycelium.peer.envelope import AuthMode
 from mycelium.peer.greeting import Local
@@ -59,7 +59,7 @@ _SAME: Final[Mapping[str, type[errors.MyceliumError]]] = {
 
 
 class Channel(Protocol):
-    """What is asked of `peer.call.Caller`."""
+    """What is asked of `peer.caller.Caller`."""
 
     async def call(self, method: str, body: bytes, timeout_s: float) -> bytes: ...
 

@@ -1,4 +1,4 @@
-"""The API that programs use a node through: handlers for `peer.call.CallServer` over a Database.
+"""The API that programs use a node through: handlers for `peer.callserver.CallServer` over a Database.
 
 Who may call is decided here and nowhere else: the node's own account and the accounts that its settings list as clients
 may do everything; any other account may read what the policy lets it, and sees no more. Nobody writes through a node

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from mycelium.errors import MyceliumError, ProtocolError
-from mycelium.identity.keys import Keypair
+from mycelium.identity.signing import Signer
+from mycelium.peer.carrier import Carrier
 from mycelium.peer.network import Network
 from mycelium.peer.session import Session
-from mycelium.peer.wire import Wire
 
 Authorise = Callable[[bytes], str | None]
 """The role of an account, or None for a stranger."""
@@ -30,7 +30,7 @@ CONFIRMATION: Final = b""
 class Local:
     """Who we are on every link: the key, the network, the generation of our database (u64, 0 for a client)."""
 
-    keypair: Keypair
+    keypair: Signer
     network: Network
     generation: int
     authorise: Authorise
@@ -61,7 +61,7 @@ class Greeting:
 
     def __init__(
         self,
-        wire: Wire,
+        wire: Carrier,
         machine: Machine,
         *,
         inbound: bool,

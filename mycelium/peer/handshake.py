@@ -48,7 +48,7 @@ from mycelium.errors import (
 )
 from mycelium.identity import account as ss58
 from mycelium.identity.account import NOBODY
-from mycelium.identity.keys import Keypair
+from mycelium.identity.signing import Signer
 from mycelium.peer import refusal
 from mycelium.peer.cipher import Ephemeral, Random, choose_suite
 from mycelium.peer.cookie import CookieJar
@@ -88,7 +88,7 @@ class Initiator(Side):
 
     def __init__(
         self,
-        keypair: Keypair,
+        keypair: Signer,
         network: Network,
         expected: bytes | None,
         generation: int,
@@ -205,7 +205,7 @@ class Responder(Side):
 
     def __init__(
         self,
-        keypair: Keypair,
+        keypair: Signer,
         network: Network,
         generation: int,
         authorise: Authorise,

@@ -24,13 +24,13 @@ from mycelium.config import (
     SESSIONS_MAX,
 )
 from mycelium.errors import MyceliumError, Overloaded, WrongPeer
+from mycelium.peer.carrier import Carrier
 from mycelium.peer.closing import GOING_AWAY, INTERNAL, TRY_LATER
 from mycelium.peer.envelope import AuthMode, Envelope
 from mycelium.peer.greeting import CONFIRMATION, Local
 from mycelium.peer.link import Link
 from mycelium.peer.observer import NullObserver, Observer
 from mycelium.peer.session import Session
-from mycelium.peer.wire import Wire
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class Hub:
     # --- coming and going ---------------------------------------------------------------------------------
 
     def admit(
-        self, wire: Wire, session: Session, *, inbound: bool, role: str, url: str = "", body: bytes = b""
+        self, wire: Carrier, session: Session, *, inbound: bool, role: str, url: str = "", body: bytes = b""
     ) -> Link | None:
         """Make a link of a session, unless there is no room for it or a better one; then the wire is closed.
 
@@ -198,7 +198,7 @@ class Hub:
             link.body_received(body)
         return link
 
-    def _has_place(self, wire: Wire, session: Session, inbound: bool, role: str) -> bool:
+    def _has_place(self, wire: Carrier, session: Session, inbound: bool, role: str) -> bool:
         if self._closing:
             wire.close(GOING_AWAY, "this node is shutting down")
             return False
@@ -218,7 +218,7 @@ class Hub:
             return False
         return True
 
-    def _has_client_place(self, wire: Wire, account: bytes, role: str) -> bool:
+    def _has_client_place(self, wire: Carrier, account: bytes, role: str) -> bool:
         if self.clients() >= CLIENTS_MAX:
             self._full(wire, "clients-full", f"{CLIENTS_MAX} clients are connected")
             return False
@@ -230,7 +230,7 @@ class Hub:
                 return False
         return True
 
-    def _full(self, wire: Wire, label: str, text: str) -> None:
+    def _full(self, wire: Carrier, label: str, text: str) -> None:
         self.observer.rejected(label)
         wire.close(TRY_LATER, f"overloaded: {text}", Overloaded(text))
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 from mycelium._core import codec, fanout
 from mycelium.config import COALESCED_BYTES, CONTROL_QUEUE_BYTES_MAX, FLUSH_BYTES, TRANSPORT_BUFFER_BYTES
 from mycelium.errors import LinkClosed, MyceliumError, Overloaded, ProtocolError
+from mycelium.peer.carrier import Carrier
 from mycelium.peer.cipher import TAG_BYTES
 from mycelium.peer.closing import NORMAL, TRY_LATER
 from mycelium.peer.session import Session
-from mycelium.peer.wire import Wire
 from mycelium.protocol import frame
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ class Link:
         "wire",
     )
 
-    def __init__(self, hub: Hub, id: int, wire: Wire, session: Session, *, inbound: bool, role: str) -> None:
+    def __init__(
+        self, hub: Hub, id: int, wire: Carrier, session: Session, *, inbound: bool, role: str
+    ) -> None:
         self._hub = hub
         self._fanout = hub.fanout
         self.id = id

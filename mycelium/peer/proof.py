@@ -26,8 +26,8 @@ from mycelium.errors import (
 )
 from mycelium.identity import account as ss58
 from mycelium.identity.account import NOBODY
-from mycelium.identity.keys import Keypair, digest, verify
-from mycelium.identity.signing import HANDSHAKE
+from mycelium.identity.keys import digest, verify
+from mycelium.identity.signing import HANDSHAKE, Signer
 from mycelium.peer import refusal
 from mycelium.peer.cipher import IV_BYTES, Random, aead, derive, derive_session, local_suites
 from mycelium.peer.network import Network
@@ -52,7 +52,7 @@ _SIGNED: Final = struct.Struct("<1s32s32s32sQH32sQI")
 class Party:
     """What a side says of itself. features: bits, for extensions. frame_max: bytes of the largest frame."""
 
-    keypair: Keypair
+    keypair: Signer
     network: Network
     generation: int
     features: int = 0

@@ -1,5 +1,4 @@
-"""Listens, and lets strangers in as far as the handshake allows. Owns the count of those who have not proved
-who they are yet; a session belongs to the hub.
+"""Listens, and lets strangers in as far as the handshake allows; `admission` counts them, the hub owns sessions.
 
 A connection has one time limit, from the first packet to the session, and until then it holds one small
 buffer.
@@ -9,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import socket
 from http import HTTPStatus
 from typing import Final, cast
@@ -24,18 +22,14 @@ from picows import (
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from mycelium.config import (
-    COOKIE_THRESHOLD,
     FRAME_BYTES_MAX,
     GREETING_BUFFER_BYTES,
     HANDSHAKE_TIMEOUT_MS,
-    HANDSHAKES_PENDING_MAX,
-    PENDING_PER_ADDRESS_MAX,
     SUBPROTOCOL,
 )
 from mycelium.errors import AddressInUse, ConfigError, MyceliumError, Silence
-from mycelium.peer.cookie import CookieJar
+from mycelium.peer.admission import Admission, address_group
 from mycelium.peer.greeting import Greeting
-from mycelium.peer.handshake import Responder
 from mycelium.peer.hub import Hub
 from mycelium.peer.session import Session
 from mycelium.peer.wire import PICOWS_LOG, Intake, Wire
@@ -56,9 +50,7 @@ class Server:
         self.host = host
         self._port = port
         self._server: asyncio.Server | None = None
-        self._cookies = CookieJar(hub.local.random)
-        self._pending: dict[str, dict[Arrival, None]] = {}
-        self._pending_count = 0
+        self.admission = Admission(hub.local, hub.observer)
 
     @property
     def port(self) -> int:
@@ -68,7 +60,7 @@ class Server:
     @property
     def pending(self) -> int:
         """Connections that have no session yet."""
-        return self._pending_count
+        return self.admission.pending
 
     async def start(self) -> None:
         listener = _listen(self.host, self._port)
@@ -88,61 +80,9 @@ class Server:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for arrivals in list(self._pending.values()):
-            for arrival in list(arrivals):
-                arrival.drop()
+        for arrival in self.admission.strangers():
+            arrival.drop()
         await asyncio.sleep(0)
-
-    # --- admission ----------------------------------------------------------------------------------------
-
-    def under_load(self) -> bool:
-        """Whether strangers must show a cookie before any public-key work is done for them."""
-        return self._pending_count > COOKIE_THRESHOLD
-
-    def arrive(self, arrival: Arrival) -> bool:
-        """Count a new connection in; False if there is no room for it.
-
-        When all places are taken, the address with the most of them gives up its oldest to an address that
-        has fewer: a flood from one place crowds out itself. When all have one, the oldest of them (it had the most
-        time) gives way to an address that has none: else idle connections of many would keep everyone out.
-        """
-        key = arrival.address
-        mine = self._pending.get(key, {})
-        if len(mine) >= PENDING_PER_ADDRESS_MAX:
-            self.hub.observer.rejected("address-full")
-            return False
-        if self._pending_count >= HANDSHAKES_PENDING_MAX:
-            greediest = max(self._pending.values(), key=len)  # of equals the first, so the oldest
-            self.hub.observer.rejected("handshakes-full")
-            if mine and len(greediest) <= len(mine) + 1:
-                return False
-            next(iter(greediest)).drop()
-        self._pending.setdefault(key, {})[arrival] = None
-        self._pending_count += 1
-        return True
-
-    def leave(self, arrival: Arrival) -> None:
-        """The connection has a session, or is gone."""
-        mine = self._pending.get(arrival.address)
-        if mine is None or arrival not in mine:
-            return
-        del mine[arrival]
-        self._pending_count -= 1
-        if not mine:
-            del self._pending[arrival.address]
-
-    def responder(self, remote: str) -> Responder:
-        local = self.hub.local
-        return Responder(
-            local.keypair,
-            local.network,
-            local.generation,
-            local.authorise,
-            self._cookies,
-            self.under_load,
-            local.random,
-            remote.encode(),
-        )
 
 
 class Arrival(Intake):
@@ -150,7 +90,7 @@ class Arrival(Intake):
 
     def __init__(self, server: Server) -> None:
         super().__init__()
-        self._server = server
+        self._admission = server.admission
         self._hub = server.hub
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -164,7 +104,7 @@ class Arrival(Intake):
         self.address = address_group(peername[0] if peername else "")
         # An event loop that was held up finds hundreds of connections at once, so the limit is here and not
         # at accept; refused ones never reach picows.
-        if not self._server.arrive(self):
+        if not self._admission.arrive(self):
             # Not at once: aiofastnet adds the reader after this callback, whatever the transport's state, and a
             # reader left on a closed descriptor breaks the next connection that is given its number.
             self._discard = bytearray(1024)
@@ -199,7 +139,7 @@ class Arrival(Intake):
             self._transport.abort()
 
     def _release(self) -> None:
-        self._server.leave(self)
+        self._admission.leave(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -226,7 +166,7 @@ class Arrival(Intake):
         wire = self.wire = Wire(self._hub.observer)
         greeting = Greeting(
             wire,
-            self._server.responder(self.address),
+            self._admission.responder(self.address),
             inbound=True,
             now_ns=self._hub.local.now_ns,
             done=self._session_made,
@@ -269,19 +209,6 @@ def picows_protocol(upgrade: object) -> asyncio.BufferedProtocol:
             GREETING_BUFFER_BYTES,
         ),
     )
-
-
-def address_group(host: str) -> str:
-    """What one host controls: an IPv4 address, or the /64 of an IPv6 address."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
 
 
 def check_address(host: str, port: int) -> None:

@@ -1,6 +1,5 @@
 """One WebSocket connection on picows: frames, fragments, size limits, ping and pong, the close handshake.
 
-Knows nothing of sessions: it hands whole binary messages to its owner, first a `Greeting`, then a `Link`.
 Must not buffer what it sends beyond TRANSPORT_BUFFER_BYTES; the owner asks `paused` first and is told when
 it is over. RFC 6455, without extensions.
 """
@@ -10,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket as sockets
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from mycelium.config import (
     CLOSE_LINGER_MS,
-    FRAME_BYTES_MAX,
     HANDSHAKE_BYTES_MAX,
     KEEPALIVE_PROBE_S,
     KEEPALIVE_S,
@@ -24,7 +22,8 @@ from mycelium.config import (
     TRANSPORT_BUFFER_BYTES,
 )
 from mycelium.errors import MalformedMessage, MyceliumError, OversizedMessage, ProtocolError
-from mycelium.peer.closing import ABNORMAL, INTERNAL, NORMAL, error_of, reason_text, said_by_peer
+from mycelium.peer.carrier import Carrier
+from mycelium.peer.closing import ABNORMAL, INTERNAL, NORMAL, error_of
 from mycelium.peer.observer import Observer
 
 log = logging.getLogger(__name__)
@@ -40,36 +39,16 @@ _DATA_OPCODES: Final = (0, 1, 2)
 _PROBES: Final = (("TCP_KEEPIDLE", KEEPALIVE_S), ("TCP_KEEPINTVL", KEEPALIVE_PROBE_S), ("TCP_KEEPCNT", 3))
 
 
-class Owner(Protocol):
-    """Whoever a wire works for."""
-
-    def frame_received(self, data: bytes) -> None:
-        """A whole binary message. A ProtocolError that it raises closes the wire."""
-
-    def writable(self) -> None:
-        """The socket takes bytes again."""
-
-    def wire_closed(self, error: MyceliumError | None, by_peer: bool) -> None:
-        """Called once. `error` is why, None for a goodbye; `by_peer` says who ended it."""
-
-
-class Wire(WSListener):
-    """A WebSocket of either side. `greeting` until the handshake is done: until then frames are small."""
+class Wire(Carrier, WSListener):
+    """A WebSocket of either side."""
 
     def __init__(self, observer: Observer) -> None:
-        self.observer = observer
-        self.owner: Owner | None = None
+        super().__init__(observer)
         self.transport: WSTransport | None = None
-        self.remote = ""
-        self.paused = False
-        self.closing = False
-        self.greeting = True
         self.frames = 0
         self.tail_bytes = 0
-        self._size_max = HANDSHAKE_BYTES_MAX
         self._fragments: bytearray | None = None
         self._linger: asyncio.TimerHandle | None = None
-        self._ended = False
         self._gone = asyncio.Event()
 
     # --- towards the peer ---------------------------------------------------------------------------------
@@ -82,37 +61,10 @@ class Wire(WSListener):
         self.observer.bytes_out(len(data))
         transport.send(BINARY, data)
 
-    def open_session(self) -> None:
-        """The handshake is done: frames may be as large as a session's."""
-        self.greeting = False
-        self._size_max = FRAME_BYTES_MAX
-
-    def fail(self, error: ProtocolError, text: str = "") -> None:
-        """Close because the peer broke a rule."""
-        if self.closing:
-            return
-        if said_by_peer(error):
-            self._refused(error)
-            return
-        self.observer.rejected(error.reason)
-        log.info("%s rejected: %s", self.remote, reason_text(error, text))
-        self.close(error.close_code, reason_text(error, text), error)
-
-    def _refused(self, error: ProtocolError) -> None:
-        # Its own close frame follows; ours is sent by `_peer_closed` or not at all.
-        self.closing = True
-        self._disconnect_later()
-        self._end(error, by_peer=True)
-
-    def close(self, code: int = NORMAL, text: str = "", error: MyceliumError | None = None) -> None:
-        """Send a close frame and end; nothing received afterwards is looked at. Idempotent."""
-        if self.closing:
-            return
-        self.closing = True
+    def _say_goodbye(self, code: int, text: str) -> None:
         if self.transport is not None:
-            self.transport.send_close(cast("WSCloseCode", code), reason_text(None, text))
+            self.transport.send_close(cast("WSCloseCode", code), text)
             self._disconnect_later()
-        self._end(error, by_peer=False)
 
     def abort(self) -> None:
         """Drop the connection without a word."""
@@ -137,13 +89,8 @@ class Wire(WSListener):
             self.transport.disconnect(graceful=False)
 
     def _end(self, error: MyceliumError | None, by_peer: bool) -> None:
-        if self._ended:
-            return
-        self._ended = True
         self._fragments = None
-        owner, self.owner = self.owner, None
-        if owner is not None:
-            owner.wire_closed(error, by_peer)
+        super()._end(error, by_peer)
 
     # --- from picows --------------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from peer.linkkit import Node, local
 
 from mycelium._core import fanout
 from mycelium.errors import UnknownTable
-from mycelium.peer.call import Caller, CallServer
+from mycelium.peer.caller import Caller
+from mycelium.peer.callserver import CallServer
 
 
 class Service:

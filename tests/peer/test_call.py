@@ -19,8 +19,10 @@ from mycelium.errors import (
     OversizedMessage,
     UsageError,
 )
-from mycelium.peer import call as call_module
-from mycelium.peer.call import CREDIT, ITEM_COST_BYTES, CallServer
+from mycelium.peer import caller as caller_module
+from mycelium.peer import callserver as callserver_module
+from mycelium.peer.call import CREDIT, ITEM_COST_BYTES
+from mycelium.peer.callserver import CallServer
 from mycelium.protocol.messages import Call, MessageType
 
 REQUEST, RESPONSE, STREAM = MessageType.REQUEST, MessageType.RESPONSE, MessageType.STREAM
@@ -178,7 +180,8 @@ def test_the_end_of_the_link_fails_what_is_under_way(who):
 
 
 def test_calls_beyond_the_cap_are_answered_with_overloaded(monkeypatch):
-    monkeypatch.setattr(call_module, "CALLS_PER_CLIENT_MAX", 4)
+    monkeypatch.setattr(caller_module, "CALLS_PER_CLIENT_MAX", 4)
+    monkeypatch.setattr(callserver_module, "CALLS_PER_CLIENT_MAX", 5)
 
     async def main():
         async with World() as world:
@@ -186,7 +189,7 @@ def test_calls_beyond_the_cap_are_answered_with_overloaded(monkeypatch):
             await until(lambda: world.service.started == 4)
             with pytest.raises(Overloaded, match="4 calls"):
                 await world.caller.call("echo", b"")
-            monkeypatch.setattr(call_module, "CALLS_PER_CLIENT_MAX", 5)  # the caller's own limit
+            monkeypatch.setattr(caller_module, "CALLS_PER_CLIENT_MAX", 5)  # the caller's own limit
             fifth = asyncio.create_task(world.caller.call("wait", b""))
             await until(lambda: world.service.started == 5)
             world.send(REQUEST, Call(99, "echo", 0, 0, False, b""))
@@ -202,7 +205,7 @@ def test_calls_beyond_the_cap_are_answered_with_overloaded(monkeypatch):
 
 
 def test_bodies_of_calls_under_way_are_bounded_together(monkeypatch):
-    monkeypatch.setattr(call_module, "CALLS_PENDING_BYTES_MAX", 100_000)
+    monkeypatch.setattr(callserver_module, "CALLS_PENDING_BYTES_MAX", 100_000)
 
     async def main():
         async with World() as world:

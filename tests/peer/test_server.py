@@ -34,6 +34,7 @@ from mycelium.errors import (
     WrongNetwork,
     WrongPeer,
 )
+from mycelium.peer import admission as admission_module
 from mycelium.peer import hub as hub_module
 from mycelium.peer import server as server_module
 from mycelium.peer.dialer import dial_once
@@ -315,7 +316,7 @@ def test_whoever_dials_another_account_than_it_expected_hears_wrong_peer():
 
 
 def test_a_flood_from_one_address_is_capped_per_address(monkeypatch):
-    monkeypatch.setattr(server_module, "PENDING_PER_ADDRESS_MAX", 5)
+    monkeypatch.setattr(admission_module, "PENDING_PER_ADDRESS_MAX", 5)
 
     async def main():
         async with attacked() as alice:
@@ -330,7 +331,7 @@ def test_a_flood_from_one_address_is_capped_per_address(monkeypatch):
 
 @pytest.mark.parametrize("upgraded", [False, True])
 def test_a_flood_crowds_out_itself_and_not_others(upgraded, monkeypatch):
-    monkeypatch.setattr(server_module, "HANDSHAKES_PENDING_MAX", 8)
+    monkeypatch.setattr(admission_module, "HANDSHAKES_PENDING_MAX", 8)
     monkeypatch.setattr(
         server_module, "address_group", lambda host: host if host == "127.0.0.1" else "the flood"
     )
@@ -359,7 +360,7 @@ def test_a_flood_crowds_out_itself_and_not_others(upgraded, monkeypatch):
 
 
 def test_under_load_strangers_are_asked_for_a_cookie_and_the_dialler_brings_it(monkeypatch):
-    monkeypatch.setattr(server_module, "COOKIE_THRESHOLD", 2)
+    monkeypatch.setattr(admission_module, "COOKIE_THRESHOLD", 2)
 
     async def main():
         async with attacked() as alice:
@@ -461,7 +462,7 @@ def test_a_flood_of_pings_that_reads_nothing_fills_no_memory():
         async with Node("//Alice") as alice, await Raw.open(alice.server.port) as raw:
             raw.writer.transport.set_write_buffer_limits(high=1 << 20)
             raw.reader._limit = 1 << 10
-            arrival = next(iter(next(iter(alice.server._pending.values()))))
+            arrival = alice.server.admission.strangers()[0]
             ping = ws_frame(bytes(120), 9) * 500
             for _ in range(200):  # 12 MB of pings
                 raw.writer.write(ping)

@@ -19,8 +19,9 @@ from mycelium.errors import (
     ConfigError,
 )
 from mycelium.peer import server as server_module
+from mycelium.peer.admission import address_group
 from mycelium.peer.dialer import dial_once
-from mycelium.peer.server import Server, address_group
+from mycelium.peer.server import Server
 from mycelium.peer.wire import announced_bytes
 
 # --- the address ------------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ import asyncio
 
 from peer.linkkit import Node, Raw, attacked, run, until
 
-from mycelium.peer import server as server_module
+from mycelium.peer import admission as admission_module
 
 
 def test_idle_connections_from_many_addresses_give_way_to_a_new_one(monkeypatch):
-    monkeypatch.setattr(server_module, "HANDSHAKES_PENDING_MAX", 8)
+    monkeypatch.setattr(admission_module, "HANDSHAKES_PENDING_MAX", 8)
 
     async def main():
         async with attacked() as alice:
@@ -35,7 +35,7 @@ def test_idle_connections_from_many_addresses_give_way_to_a_new_one(monkeypatch)
 
 
 def test_an_address_that_has_a_place_takes_none_from_another(monkeypatch):
-    monkeypatch.setattr(server_module, "HANDSHAKES_PENDING_MAX", 3)
+    monkeypatch.setattr(admission_module, "HANDSHAKES_PENDING_MAX", 3)
 
     async def main():
         async with attacked() as alice:

@@ -1,0 +1,109 @@
+"""Strangers who have not proved who they are yet: how many there may be, of how many addresses, and who gives way.
+
+Owns their count, and the cookies that are asked for under load. Each has an address and can be dropped; a session
+belongs to the hub.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Protocol
+
+from mycelium.config import COOKIE_THRESHOLD, HANDSHAKES_PENDING_MAX, PENDING_PER_ADDRESS_MAX
+from mycelium.peer.cookie import CookieJar
+from mycelium.peer.greeting import Local
+from mycelium.peer.handshake import Responder
+from mycelium.peer.observer import Observer
+
+
+class Stranger(Protocol):
+    """A connection without a session. address: of `address_group`."""
+
+    @property
+    def address(self) -> str: ...
+
+    def drop(self) -> None:
+        """End the connection at once, to make room."""
+
+
+class Admission:
+    """The strangers at one listening address."""
+
+    def __init__(self, local: Local, observer: Observer) -> None:
+        self._local = local
+        self._observer = observer
+        self._cookies = CookieJar(local.random)
+        self._pending: dict[str, dict[Stranger, None]] = {}
+        self._pending_count = 0
+
+    @property
+    def pending(self) -> int:
+        """Connections that have no session yet."""
+        return self._pending_count
+
+    def under_load(self) -> bool:
+        """Whether strangers must show a cookie before any public-key work is done for them."""
+        return self._pending_count > COOKIE_THRESHOLD
+
+    def arrive(self, stranger: Stranger) -> bool:
+        """Count a new connection in; False if there is no room for it.
+
+        When all places are taken, the address with the most of them gives up its oldest to an address that
+        has fewer: a flood from one place crowds out itself. When all have one, the oldest of them (it had the most
+        time) gives way to an address that has none: else idle connections of many would keep everyone out.
+        """
+        key = stranger.address
+        mine = self._pending.get(key, {})
+        if len(mine) >= PENDING_PER_ADDRESS_MAX:
+            self._observer.rejected("address-full")
+            return False
+        if self._pending_count >= HANDSHAKES_PENDING_MAX:
+            greediest = max(self._pending.values(), key=len)  # of equals the first, so the oldest
+            self._observer.rejected("handshakes-full")
+            if mine and len(greediest) <= len(mine) + 1:
+                return False
+            next(iter(greediest)).drop()
+        self._pending.setdefault(key, {})[stranger] = None
+        self._pending_count += 1
+        return True
+
+    def leave(self, stranger: Stranger) -> None:
+        """The connection has a session, or is gone."""
+        mine = self._pending.get(stranger.address)
+        if mine is None or stranger not in mine:
+            return
+        del mine[stranger]
+        self._pending_count -= 1
+        if not mine:
+            del self._pending[stranger.address]
+
+    def strangers(self) -> list[Stranger]:
+        """All of them."""
+        return [stranger for group in self._pending.values() for stranger in group]
+
+    def responder(self, remote: str) -> Responder:
+        """Our side of a handshake with one of them."""
+        local = self._local
+        return Responder(
+            local.keypair,
+            local.network,
+            local.generation,
+            local.authorise,
+            self._cookies,
+            self.under_load,
+            local.random,
+            remote.encode(),
+        )
+
+
+def address_group(host: str) -> str:
+    """What one host controls: an IPv4 address, or the /64 of an IPv6 address."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
