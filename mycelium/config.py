@@ -336,6 +336,13 @@ HTTP_ANSWER_BUFFER_BYTES_MAX: Final = 256 * 1024
 """Of an answer, read ahead of who asked for it."""
 HTTP_HANDSHAKE_S: Final = 3
 """For each of the two requests of a handshake, as Fiber has it."""
+SESSION_DIAL_MS: Final = 5_000
+"""For a session with a miner that offered one; requests go by HTTP meanwhile."""
+SESSION_RETRY_MIN_S: Final = 5.0
+SESSION_RETRY_MAX_S: Final = 600.0
+"""After a failed attempt at a session the next waits, each time twice as long."""
+SESSION_ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of one whole answer over a session, held in memory on both sides."""
 
 
 # --- development chain ------------------------------------------------------------------------------------

@@ -61,6 +61,8 @@ range RFC 6455 (section 7.4.2) leaves to applications.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MyceliumError(Exception):
     """Base of all errors that Mycelium raises on purpose."""
@@ -273,9 +275,10 @@ class LogSealed(Unauthorised):
 
 
 class RequestRefused(MyceliumError):
-    """A signed HTTP request is not let in. status: of the answer; detail: its text, as Fiber's clients know it."""
+    """A signed HTTP request is not let in. status: of the answer; detail: its text, as Fiber's clients know it, or
+    a list of what is wrong with its body."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: Any) -> None:
         super().__init__(f"{status} {detail}")
         self.status = status
         self.detail = detail

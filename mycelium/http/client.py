@@ -1,4 +1,5 @@
-"""A validator's requests over httpx: signed headers, the signed bytes sent as they are, and sealed answers opened.
+"""A validator's requests: over a session with the miner where there is one, else over httpx, with signed headers, the
+signed bytes sent as they are, and sealed answers opened.
 
 Owns no connection: the httpx client is its caller's. Every request is sent once. What goes wrong on the way is httpx's
 own exception, as programs expect; an answer that is sealed and cannot be opened is a BrokenSeal.
@@ -6,9 +7,11 @@ own exception, as programs expect; an answer that is sealed and cannot be opened
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 
@@ -17,6 +20,9 @@ from cryptography.fernet import Fernet
 
 from mycelium.chain.extrinsics import account_of
 from mycelium.http import sealing, sending, signing
+from mycelium.http.layer import OFFER
+from mycelium.http.session import enabled
+from mycelium.http.session.sessions import NotSent, Session
 from mycelium.http.signing import (
     MINER_HOTKEY,
     NONCE,
@@ -91,55 +97,124 @@ def plain_body(payload: Any) -> bytes:
     return json.dumps(payload).encode()
 
 
-def encrypted_body(payload: Mapping[str, Any], fernet: Fernet) -> bytes:
-    """The payload with a nonce in it, which Fiber puts there and some miners' models ask for; the caller's stays."""
-    return fernet.encrypt(json.dumps({**payload, "nonce": signing.new_nonce()}).encode())
+def nonced_body(payload: Mapping[str, Any]) -> bytes:
+    """JSON of the payload with a nonce in it, which Fiber puts there before it encrypts, and some miners' models ask
+    for; the caller's stays as it is."""
+    return plain_body({**payload, "nonce": signing.new_nonce()})
 
 
 # --- requests ---------------------------------------------------------------------------------------------
 
 
-async def get(
-    client: httpx.AsyncClient, url: str, headers: Mapping[str, str], timeout_s: float
-) -> httpx.Response:
-    """A GET."""
-    return await sending.send(client, "GET", url, headers, None, timeout_s)
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """Between whom a request goes. address: http://host:port. validator, miner: SS58; no miner or no keypair where it
+    is not signed."""
+
+    address: str
+    validator: str
+    miner: str | None
+    keypair: Any
 
 
-async def post(
-    client: httpx.AsyncClient,
-    url: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    timeout_s: float,
-    fernet: Fernet | None = None,
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked. endpoint: "/path". body: plain JSON, None for a GET. fernet: the answer may be sealed with it.
+
+    signed: makes the headers and the body that go by HTTP, which is not done where a session takes the request.
+    """
+
+    endpoint: str
+    body: bytes | None
+    signed: Callable[[], tuple[Mapping[str, str], bytes | None]]
+    fernet: Fernet | None = None
+
+    @property
+    def method(self) -> str:
+        return "GET" if self.body is None else "POST"
+
+
+async def ask(
+    client: httpx.AsyncClient, parties: Parties, request: Request, timeout_s: float
 ) -> httpx.Response:
-    """A POST of exactly these bytes. fernet: the answer may be sealed with it."""
-    asked = {**headers, sealing.ACCEPT: sealing.FERNET} if fernet is not None else dict(headers)
-    response = await sending.send(client, "POST", url, asked, body, timeout_s)
-    return response if fernet is None else sealing.opened(response, fernet, headers[NONCE])
+    """A request and its whole answer: over a session where the miner has one with us, else by HTTP."""
+    session = _session_of(client, parties)
+    if session is not None:
+        with contextlib.suppress(NotSent):
+            return await session.ask(request.method, request.endpoint, request.body or b"", timeout_s)
+    headers, body = request.signed()
+    asked = _asking(headers, request)
+    url = parties.address + request.endpoint
+    response = await sending.send(client, request.method, url, asked, body, timeout_s)
+    _heed(client, parties, response)
+    return response if request.fernet is None else sealing.opened(response, request.fernet, headers[NONCE])
 
 
 async def stream(
-    client: httpx.AsyncClient,
-    url: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    timeout_s: float,
-    fernet: Fernet | None = None,
+    client: httpx.AsyncClient, parties: Parties, request: Request, timeout_s: float
 ) -> AsyncIterator[str]:
-    """A POST whose answer comes in lines, without their ends. httpx.HTTPStatusError for another status than 2xx."""
-    asked = {**headers, sealing.ACCEPT: sealing.FERNET} if fernet is not None else dict(headers)
-    async with sending.stream(client, "POST", url, asked, body, timeout_s) as response:
-        try:
-            response.raise_for_status()
-        except httpx.HTTPStatusError:
-            await response.aread()
-            log.error("%s answered %d: %s", url, response.status_code, response.text[:500])
-            raise
-        if fernet is not None and sealing.is_sealed(response):
-            async for line in sealing.opened_lines(response, fernet, headers[NONCE]):
-                yield line
+    """A request whose answer comes in lines, without their ends. httpx.HTTPStatusError for another status than 2xx."""
+    session = _session_of(client, parties)
+    if session is not None:
+        called = session.stream(request.method, request.endpoint, request.body or b"", timeout_s)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                response = await stack.enter_async_context(called)
+            except NotSent:
+                pass
+            else:
+                await _check_status(response)
+                async for line in response.aiter_lines():
+                    yield line
+                return
+    headers, body = request.signed()
+    url = parties.address + request.endpoint
+    sent = sending.stream(client, request.method, url, _asking(headers, request), body, timeout_s)
+    async with sent as response:
+        _heed(client, parties, response)
+        fernet = request.fernet
+        if fernet is None:
+            await _check_status(response)
         else:
-            async for line in response.aiter_lines():
-                yield line
+            await _check_status(response, lambda one: sealing.opened(one, fernet, headers[NONCE]))
+        if fernet is not None and sealing.is_sealed(response):
+            lines = sealing.opened_lines(response, fernet, headers[NONCE])
+        else:
+            lines = response.aiter_lines()
+        async for line in lines:
+            yield line
+
+
+async def _check_status(
+    response: httpx.Response, opened: Callable[[httpx.Response], httpx.Response] = lambda one: one
+) -> None:
+    if response.is_success:
+        return
+    await response.aread()
+    response = opened(response)
+    log.error("%s answered %d: %s", response.url, response.status_code, response.text[:500])
+    response.raise_for_status()
+
+
+def _asking(headers: Mapping[str, str], request: Request) -> dict[str, str]:
+    asked = dict(headers)
+    if request.fernet is not None:
+        asked[sealing.ACCEPT] = sealing.FERNET
+    return asked
+
+
+def _session_of(client: httpx.AsyncClient, parties: Parties) -> Session | None:
+    if parties.keypair is None or parties.miner is None:
+        return None
+    sessions = sending.sessions_of(client)
+    return None if sessions is None else sessions.find(parties.address, parties.validator, parties.miner)
+
+
+def _heed(client: httpx.AsyncClient, parties: Parties, response: httpx.Response) -> None:
+    """Take the offer of a session, if the answer has one and programs want it."""
+    version = response.headers.get(OFFER)
+    if version is None or parties.keypair is None or parties.miner is None or not enabled():
+        return
+    sessions = sending.sessions_of(client)
+    if sessions is not None:
+        sessions.offered(parties.address, parties.validator, parties.miner, parties.keypair, version)

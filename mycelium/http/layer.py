@@ -14,11 +14,12 @@ from typing import Any, Final, Protocol
 
 from cryptography.fernet import Fernet
 
-from mycelium.config import HTTP_BODY_BYTES_MAX, HTTP_BODY_S
+from mycelium.config import HTTP_BODY_BYTES_MAX, HTTP_BODY_S, SUBPROTOCOL
 from mycelium.errors import RequestRefused
 from mycelium.http import gate, sealing
 from mycelium.http.gate import Claim, Nonces
 from mycelium.http.signing import MINER_HOTKEY, NONCE, SIGNATURE, SYMMETRIC_KEY_UUID, VALIDATOR_HOTKEY
+from mycelium.peer.closing import TRY_LATER
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,6 +28,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CHECKED: Final = "mycelium.checked"
+OFFER: Final = "mycelium-session"
+"""A header of answers to validators whose signature is good: the protocol of the session that they may open here."""
 _BODILESS: Final = ("GET", "HEAD")
 _NO_CONTENT: Final = (204, 304)
 
@@ -62,8 +65,15 @@ class Checked:
     undecryptable: RequestRefused | None = None
 
 
+class Entrance(Protocol):
+    """Where sessions are let in; see `session.door`."""
+
+    async def enter(self, scope: Scope, receive: Receive, send: Send, app: App, miner: Any) -> None: ...
+
+
 class SignedRequests:
-    """Wraps an ASGI app. miner_of: from a scope; None where requests cannot be looked at now."""
+    """Wraps an ASGI app. miner_of: from a scope; None where requests cannot be looked at now. door: for the sessions of
+    validators, over which the same app answers."""
 
     def __init__(
         self,
@@ -71,18 +81,27 @@ class SignedRequests:
         miner_of: Callable[[Scope], Miner | None],
         *,
         encrypted: bool,
+        door: Entrance | None = None,
         body_bytes_max: int = HTTP_BODY_BYTES_MAX,
         body_s: float = HTTP_BODY_S,
     ) -> None:
         self._app = app
         self._miner_of = miner_of
         self._encrypted = encrypted
+        self._door = door
         self._body_bytes_max = body_bytes_max
         self._body_s = body_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
-        if scope["type"] != "http":
+        if (
+            scope["type"] == "websocket"
+            and self._door is not None
+            and SUBPROTOCOL in scope.get("subprotocols", ())
+        ):
+            await self._enter(self._door, scope, receive, send)
+            return
+        if scope["type"] != "http" or CHECKED in scope:  # by the session that it came over
             await self._app(scope, receive, send)
             return
         try:
@@ -98,9 +117,20 @@ class SignedRequests:
             if miner is not None:
                 checked, fernet = self._check(scope, claim, body, miner)
                 scope[CHECKED] = checked
+                if checked.verified and self._door is not None:
+                    send = _offering(send)
                 if asks_sealed and fernet is not None and scope["method"] != "HEAD":
                     send = _Sealed(send, fernet, claim.nonce)
         await self._app(scope, _again(body, receive), send)
+
+    async def _enter(self, door: Entrance, scope: Scope, receive: Receive, send: Send) -> None:
+        miner = self._miner_of(scope)
+        if miner is None:
+            await receive()
+            await send({"type": "websocket.close", "code": TRY_LATER, "reason": "not ready"})
+            return
+        # The whole app, so that what a program has put in front of its routes sees these requests too.
+        await door.enter(scope, receive, send, scope.get("app", self._app), miner)
 
     def _claim(self, headers: list[tuple[bytes, bytes]]) -> tuple[Claim | None, bool]:
         """What the headers claim, None where one is missing; and whether a sealed answer is asked for."""
@@ -205,6 +235,18 @@ class _Sealed:
             if not more:
                 body += self._sealer.line(b"", last=True)
         await self._send({**message, "body": body})
+
+
+def _offering(send: Send) -> Send:
+    """With the header by which a validator learns that it can have a session."""
+
+    async def offering(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", ()), (OFFER.encode(), SUBPROTOCOL.encode())]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return offering
 
 
 def _with(start: Message, how: str, length: int | None) -> Message:

@@ -8,6 +8,7 @@ numbered, and ended by one that says so: none can be dropped, moved or cut off u
 from __future__ import annotations
 
 import codecs
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -60,7 +61,8 @@ def opened(response: httpx.Response, fernet: Fernet, nonce: str) -> httpx.Respon
         request=response.request,
         extensions=response.extensions,
     )
-    found.elapsed = response.elapsed
+    with contextlib.suppress(RuntimeError):  # a stream has none until it is over
+        found.elapsed = response.elapsed
     return found
 
 

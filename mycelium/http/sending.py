@@ -9,10 +9,13 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 import httpx
 
+from mycelium.config import HTTP_IDLE_S
+from mycelium.http.session.sessions import Sessions
 from mycelium.http.transport import Transport
 
 
@@ -59,19 +62,58 @@ async def stream(
         response.elapsed = timedelta(seconds=time.perf_counter() - began_s)
 
 
-def _is_plain(client: httpx.AsyncClient, request: httpx.Request) -> bool:
+def sessions_of(client: httpx.AsyncClient) -> Sessions | None:
+    """The sessions of a client, which end with it; None where what it has been given must see every request."""
+    if not _is_plain(client):
+        return None
+    transport = _transport_of(client)
+    if transport.companion is None:
+        transport.companion = Sessions()
+    assert isinstance(transport.companion, Sessions), "nothing else is put there"
+    return transport.companion
+
+
+def _is_plain(client: httpx.AsyncClient, request: httpx.Request | None = None) -> bool:
     """Whether it would do with the request what our transport does. What is not known of a client is not."""
+    if request is not None and (request.url.scheme != "http" or request.url.userinfo):
+        return False
     return (
         type(client) is httpx.AsyncClient
         and not client.is_closed
-        and request.url.scheme == "http"
         and client.auth is None
-        and not request.url.userinfo
         and not client.follow_redirects
         and not any(client.event_hooks.values())
         and _mounts_nothing(getattr(client, "_mounts", None))
-        and type(getattr(client, "_transport", None)) is httpx.AsyncHTTPTransport
+        and _pool_of(client) is not None
     )
+
+
+def _pool_of(client: httpx.AsyncClient) -> Any:
+    """The pool of httpx's own transport, if nothing was asked of it but how many connections there may be."""
+    transport = getattr(client, "_transport", None)
+    if type(transport) is not httpx.AsyncHTTPTransport:
+        return None
+    pool: Any = getattr(transport, "_pool", None)
+    try:
+        kept, expiry_s, *asked = _asked_of(pool)
+    except AttributeError:  # of another version than those that are known
+        return None
+    keeps = kept > 0 and (expiry_s is None or expiry_s >= HTTP_IDLE_S)
+    return pool if keeps and asked == _NOTHING and getattr(pool, "_proxy", None) is None else None
+
+
+_asked_of: Final = attrgetter(
+    "_max_keepalive_connections",
+    "_keepalive_expiry",
+    "_http1",
+    "_retries",
+    "_local_address",
+    "_uds",
+    "_socket_options",
+)
+_NOTHING: Final = [True, 0, None, None, None]
+_CONNECTIONS: Final = 100
+"""httpx's own limit, where a program has set none."""
 
 
 class _Never:
@@ -91,6 +133,7 @@ def _transport_of(client: httpx.AsyncClient) -> Transport:
     for found in mounts.values():
         if isinstance(found, Transport):
             return found
-    made = Transport()
+    most: int = _pool_of(client)._max_connections  # noqa: SLF001
+    made = Transport() if most == _CONNECTIONS else Transport(connections_max=most)
     mounts[_Never()] = made
     return made

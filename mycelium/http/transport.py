@@ -7,10 +7,11 @@ once: where its answer cannot come, httpx's exception says so. Parsing is llhttp
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import httptools
 import httpx
@@ -22,6 +23,12 @@ _HTTP: Final = "http"
 _PORT: Final = 80
 
 
+class Companion(Protocol):
+    """What lives as long as a transport."""
+
+    async def aclose(self) -> None: ...
+
+
 class Transport(httpx.AsyncBaseTransport):
     """Connections of one event loop. Beyond `connections_max` in all, requests wait for one."""
 
@@ -30,6 +37,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle: dict[_Place, deque[_Connection]] = {}
         self._places = asyncio.Semaphore(connections_max)
         self._open: set[_Connection] = set()
+        self.companion: Companion | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the answer, whose body is still to be read. httpx.TransportError."""
@@ -67,7 +75,11 @@ class Transport(httpx.AsyncBaseTransport):
         while idle:
             # The one used last: the others may grow old.
             connection = idle.pop()
-            if connection.usable and time.monotonic() - connection.idle_since_s < self._idle_s:
+            if (
+                connection.usable
+                and not connection.readable()
+                and time.monotonic() - connection.idle_since_s < self._idle_s
+            ):
                 connection.begin(request)
                 return connection
             connection.close()
@@ -94,7 +106,9 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle.setdefault(connection.place, deque()).append(connection)
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections, and the companion."""
+        if self.companion is not None:
+            await self.companion.aclose()
         for connection in list(self._open):
             connection.close()
         self._idle.clear()
@@ -146,6 +160,10 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether the next request can be sent over it."""
         return self._keep and self._whole and self._lost is None and not self._chunks
+
+    def readable(self) -> bool:
+        """Whether the server has closed it, or sent what nobody asked for, and the loop has not seen that yet."""
+        return bool(self._poll.poll(0))
 
     def send(self, request: httpx.Request, body: bytes) -> None:
         """All of the request at once: in two writes it would wait for an acknowledgement in between."""
@@ -200,6 +218,8 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport), "a stream"
         self._wire = transport
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self._whole:

@@ -22,6 +22,7 @@ from mycelium.errors import RequestRefused
 from mycelium.http import gate
 from mycelium.http.gate import Claim, Nonces
 from mycelium.http.layer import CHECKED, Checked, Scope, SignedRequests
+from mycelium.http.session.door import Door
 
 
 class ConfiguredMiner:
@@ -35,6 +36,17 @@ class ConfiguredMiner:
     def hotkey(self) -> str:
         """SS58."""
         return str(self._config.keypair.ss58_address)
+
+    @property
+    def keypair(self) -> Any:
+        """That signs."""
+        return self._config.keypair
+
+    @property
+    def netuid(self) -> int:
+        """0 where its metagraph does not know."""
+        netuid = getattr(self._config.metagraph, "netuid", 0)
+        return netuid if isinstance(netuid, int) else 0
 
     @property
     def nodes(self) -> Mapping[str, Any]:
@@ -59,8 +71,9 @@ class ConfiguredMiner:
         return None if info is None else info.fernet
 
 
-def guard(app: FastAPI, get_config: Callable[[], Any], *, encrypted: bool) -> None:
-    """Put the layer in front of an app's routes. get_config: the dependency, which a program may override."""
+def guard(app: FastAPI, get_config: Callable[[], Any], door: Door | None, *, encrypted: bool) -> None:
+    """Put the layer in front of an app's routes. get_config: the dependency, which a program may override. door: for
+    sessions, None where they are switched off."""
 
     def miner_of(scope: Scope) -> ConfiguredMiner | None:
         found = _chosen(scope.get("app", app), get_config)()
@@ -74,6 +87,7 @@ def guard(app: FastAPI, get_config: Callable[[], Any], *, encrypted: bool) -> No
         SignedRequests,
         miner_of=miner_of,
         encrypted=encrypted,
+        door=door,
         body_bytes_max=HTTP_BODY_BYTES_MAX,
     )
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from mycelium.http.session.door import Door
+
 log = logging.getLogger(__name__)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
@@ -19,9 +21,13 @@ _END_S: Final = 5.0
 
 
 def lifespan_of(
-    factory_config: Callable[[], Any], get_config: Callable[[], Any], further: Sequence[Lifespan]
+    factory_config: Callable[[], Any],
+    get_config: Callable[[], Any],
+    further: Sequence[Lifespan],
+    door: Door | None,
 ) -> Lifespan:
-    """The lifespan of an app. further: entered in order once the miner is configured, left before it ends."""
+    """The lifespan of an app. further: entered in order once the miner is configured, left before it ends. door: its
+    sessions end first."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -34,6 +40,8 @@ def lifespan_of(
             state: dict[str, Any] = {}
             for one in further:
                 state |= await stack.enter_async_context(one(app)) or {}
+            if door is not None:
+                stack.push_async_callback(door.close)
             yield state
 
     return lifespan

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol, TypeVar
 
 from mycelium._core import codec, fanout
 from mycelium.config import CALL_BYTES_MAX, CALL_PART_BYTES, CALLS_PENDING_BYTES_MAX, CALLS_PER_CLIENT_MAX
@@ -42,6 +43,14 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Link, bytes], Awaitable[bytes]]
 StreamHandler = Callable[[Link, bytes], AsyncIterator[bytes]]
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Methods(Protocol[T_co]):
+    """Handlers by the names of their methods; a mapping is one."""
+
+    def __contains__(self, method: object, /) -> bool: ...
+    def __getitem__(self, method: str, /) -> T_co: ...
 
 
 class _Serving:
@@ -74,13 +83,13 @@ class CallServer:
 
     def __init__(
         self,
-        handlers: Mapping[str, Handler],
-        streams: Mapping[str, StreamHandler] | None = None,
+        handlers: Methods[Handler],
+        streams: Methods[StreamHandler] | None = None,
         *,
         may_call: Callable[[Link], bool] = lambda link: link.role == CLIENT,
     ) -> None:
         self._handlers = handlers
-        self._streams = streams or {}
+        self._streams: Methods[StreamHandler] = {} if streams is None else streams
         self._may_call = may_call
         self._links: dict[int, _Callers] = {}
         self._closing = False

@@ -67,8 +67,8 @@ async def make_non_streamed_get(
             miner_ss58_address,
             timeout if keypair is None else keypair,
         )
-    headers = _get_headers(validator_ss58_address, miner_ss58_address, keypair)
-    return await client.get(httpx_client, server_address + endpoint, headers, timeout)
+    parties = client.Parties(server_address, validator_ss58_address, miner_ss58_address, keypair)
+    return await client.ask(httpx_client, parties, _request(parties, endpoint, None), timeout)
 
 
 async def make_non_streamed_post(
@@ -85,9 +85,10 @@ async def make_non_streamed_post(
 
     The bytes that are signed are the bytes that are sent. timeout: seconds. Raises what httpx raises.
     """
-    body = client.plain_body(payload)
-    headers = _get_headers(validator_ss58_address, miner_ss58_address, keypair, body)
-    return await client.post(httpx_client, server_address + endpoint, headers, body, timeout)
+    parties = client.Parties(server_address, validator_ss58_address, miner_ss58_address, keypair)
+    return await client.ask(
+        httpx_client, parties, _request(parties, endpoint, client.plain_body(payload)), timeout
+    )
 
 
 async def make_streamed_post(
@@ -101,7 +102,15 @@ async def make_streamed_post(
     timeout: float = 10,
 ) -> AsyncGenerator[str, None]:
     """POST a payload; the lines of the answer as text, as they come. httpx.HTTPStatusError for a status but 2xx."""
-    body = client.plain_body(payload)
-    headers = _get_headers(validator_ss58_address, miner_ss58_address, keypair, body)
-    async for line in client.stream(httpx_client, server_address + endpoint, headers, body, timeout):
+    parties = client.Parties(server_address, validator_ss58_address, miner_ss58_address, keypair)
+    async for line in client.stream(
+        httpx_client, parties, _request(parties, endpoint, client.plain_body(payload)), timeout
+    ):
         yield line
+
+
+def _request(parties: client.Parties, endpoint: str, body: bytes | None) -> client.Request:
+    def signed() -> tuple[dict[str, str], bytes | None]:
+        return _get_headers(parties.validator, parties.miner, parties.keypair, body), body
+
+    return client.Request(endpoint, body, signed)

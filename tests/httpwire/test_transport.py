@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import socket
+import threading
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -71,6 +74,28 @@ async def test_a_connection_is_used_again():
         assert f"\r\nHost: 127.0.0.1:{server.port}\r\n".encode().lower() in head.lower()
         assert b"\r\nx-mine: 1\r\n" in head
         assert body == b"x"
+
+
+@on_loop
+async def test_a_connection_that_the_server_has_closed_meanwhile_is_not_used():
+    closed = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            for _ in range(2):
+                with listener.accept()[0] as one:
+                    one.recv(65536)
+                    one.sendall(OK)
+                closed.set()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        async with httpx.AsyncClient() as client:
+            server = SimpleNamespace(url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+            assert (await post(client, server)).text == "ok"
+            assert closed.wait(5), "which the loop does not see, as it stands still here"
+            assert (await post(client, server)).text == "ok"
+        thread.join(5)
 
 
 @on_loop

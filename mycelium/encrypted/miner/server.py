@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from mycelium.encrypted.miner import dependencies
 from mycelium.encrypted.miner.core import configuration
 from mycelium.encrypted.miner.endpoints.handshake import factory_router as handshake_factory_router
+from mycelium.encrypted.miner.security.encryption import decrypt_body
+from mycelium.http import session
+from mycelium.http.session.door import Door
 from mycelium.miner import gatekeeper
+from mycelium.miner.calls import Calls, router_of
 from mycelium.miner.lifecycle import Lifespan, lifespan_of
 
 __all__ = ["FastAPI", "configuration", "factory_app", "handshake_factory_router", "logger"]
@@ -19,14 +24,32 @@ logger = logging.getLogger(__name__)
 
 
 def factory_app(
-    debug: bool = False, *, routers: Sequence[APIRouter] = (), lifespans: Sequence[Lifespan] = ()
+    debug: bool = False,
+    *,
+    routers: Sequence[APIRouter] = (),
+    lifespans: Sequence[Lifespan] = (),
+    calls: Calls | None = None,
 ) -> FastAPI:
-    """An app with the routes of the handshake. routers: yours. lifespans: what begins and ends with it, in order."""
+    """An app with the routes of the handshake. routers: yours. lifespans: what begins and ends with it, in order.
+    calls: your native handlers.
+
+    Validators of ours call over sessions on the same port, unless MYCELIUM_SESSIONS=0.
+    """
+    calls = calls or Calls()
+    door = Door(calls, encrypted=True) if session.enabled() else None
     app = FastAPI(
-        lifespan=lifespan_of(lambda: configuration.factory_config(), dependencies.get_config, lifespans),
+        lifespan=lifespan_of(
+            lambda: configuration.factory_config(), dependencies.get_config, lifespans, door
+        ),
         debug=debug,
     )
-    gatekeeper.guard(app, dependencies.get_config, encrypted=True)
-    for router in (handshake_factory_router(), *routers):
+    gatekeeper.guard(app, dependencies.get_config, door, encrypted=True)
+    natives = router_of(calls, _guards, decrypt_body, dependencies.current_config)
+    for router in (handshake_factory_router(), *routers, natives):
         app.include_router(router)
     return app
+
+
+def _guards(method: str) -> list[Any]:
+    verify = dependencies.verify_get_request if method == "GET" else dependencies.verify_request
+    return [Depends(dependencies.blacklist_low_stake), Depends(verify)]

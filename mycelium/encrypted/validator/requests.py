@@ -65,8 +65,9 @@ async def make_non_streamed_get(
     if endpoint is None:
         timeout = timeout if symmetric_key_uuid is None else symmetric_key_uuid
         symmetric_key_uuid, endpoint, miner_ss58_address, keypair = miner_ss58_address, keypair, None, None
-    headers = _get_headers(symmetric_key_uuid, validator_ss58_address, miner_ss58_address, keypair)
-    return await client.get(httpx_client, server_address + endpoint, headers, timeout)
+    parties = client.Parties(server_address, validator_ss58_address, miner_ss58_address, keypair)
+    request = _request(parties, endpoint, None, None, symmetric_key_uuid)
+    return await client.ask(httpx_client, parties, request, timeout)
 
 
 async def make_non_streamed_post(
@@ -86,9 +87,9 @@ async def make_non_streamed_post(
     The payload is sent with a nonce in it, and stays as it is. timeout: seconds. Raises what httpx raises, and
     BrokenSeal for a sealed answer that was changed.
     """
-    headers = _get_headers(symmetric_key_uuid, validator_ss58_address, miner_ss58_address, keypair)
-    body = client.encrypted_body(payload, fernet)
-    return await client.post(httpx_client, server_address + endpoint, headers, body, timeout, fernet)
+    parties = client.Parties(server_address, validator_ss58_address, miner_ss58_address, keypair)
+    request = _request(parties, endpoint, client.nonced_body(payload), fernet, symmetric_key_uuid)
+    return await client.ask(httpx_client, parties, request, timeout)
 
 
 async def make_streamed_post(
@@ -104,7 +105,17 @@ async def make_streamed_post(
     timeout: float = 10,
 ) -> AsyncGenerator[str, None]:
     """POST a payload, encrypted; the lines of the answer as text, as they come. httpx.HTTPStatusError, BrokenSeal."""
-    headers = _get_headers(symmetric_key_uuid, validator_ss58_address, miner_ss58_address, keypair)
-    body = client.encrypted_body(payload, fernet)
-    async for line in client.stream(httpx_client, server_address + endpoint, headers, body, timeout, fernet):
+    parties = client.Parties(server_address, validator_ss58_address, miner_ss58_address, keypair)
+    request = _request(parties, endpoint, client.nonced_body(payload), fernet, symmetric_key_uuid)
+    async for line in client.stream(httpx_client, parties, request, timeout):
         yield line
+
+
+def _request(
+    parties: client.Parties, endpoint: str, body: bytes | None, fernet: Fernet | None, uuid: str
+) -> client.Request:
+    def signed() -> tuple[dict[str, str], bytes | None]:
+        headers = _get_headers(uuid, parties.validator, parties.miner, parties.keypair)
+        return headers, None if body is None or fernet is None else fernet.encrypt(body)
+
+    return client.Request(endpoint, body, signed, fernet)

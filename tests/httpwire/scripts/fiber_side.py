@@ -20,6 +20,7 @@ from substrateinterface import Keypair
 VALIDATOR = Keypair.create_from_seed("0x" + "11" * 32)
 MINER = Keypair.create_from_seed("0x" + "22" * 32)
 PACKAGE = os.environ.get("PACKAGE", "fiber")
+ENDPOINT = os.environ.get("ENDPOINT", "/ask")
 ADDRESSES = (VALIDATOR.ss58_address, MINER.ss58_address)
 
 
@@ -84,9 +85,33 @@ def serve(kind):
     router.add_api_route("/lines", lines, methods=["POST"], dependencies=guards)
     guards = [stake] if verify_get is None else [stake, Depends(verify_get)]
     router.add_api_route("/get", get, methods=["GET"], dependencies=guards)
-    app = module(kind, "miner.server").factory_app()
+    app = module(kind, "miner.server").factory_app(**natives())
     app.include_router(router)
     run(app)
+
+
+def natives():
+    """What only our package has: the same answer by a native handler."""
+    if PACKAGE == "fiber":
+        return {}
+    import msgspec
+
+    from mycelium.miner.calls import Calls
+
+    class Question(msgspec.Struct):
+        text: str
+        times: int = 1
+
+    class Answer(msgspec.Struct):
+        answer: str
+
+    calls = Calls()
+
+    @calls.on("/native")
+    async def native(question: Question) -> Answer:
+        return Answer(question.text * question.times)
+
+    return {"calls": calls}
 
 
 def run(app):
@@ -148,7 +173,7 @@ async def load(kind, address, seconds, in_flight, size):
         async def ask_on(end):
             while time.perf_counter() < end:
                 began = time.perf_counter()
-                answer = await client.make_non_streamed_post(*parties, "/ask", {"text": "x" * size})
+                answer = await client.make_non_streamed_post(*parties, ENDPOINT, {"text": "x" * size})
                 assert answer.status_code == 200, answer.text
                 took.append(time.perf_counter() - began)
 

@@ -99,14 +99,24 @@ async def decrypt_general_payload(
     that is no such model. A nonce that the model does not know is left out.
     """
     del miner_hotkey
+    plain = await decrypt_body(encrypted_payload, symmetric_key_uuid, validator_hotkey, config)
+    return _model(model, plain)
+
+
+async def decrypt_body(
+    encrypted_payload: bytes = Depends(get_body),
+    symmetric_key_uuid: str = Header(...),
+    validator_hotkey: str = Header(...),
+    config: Config = Depends(current_config),
+) -> bytes:
+    """The body's plain text. 400, 401 as above."""
     if isinstance(encrypted_payload, _Decrypted):
-        return _model(model, encrypted_payload)
+        return encrypted_payload
     info = config.encryption_keys_handler.get_symmetric_key(validator_hotkey, symmetric_key_uuid)
     try:
-        plain = gate.decrypt(None if info is None else info.fernet, encrypted_payload)
+        return gate.decrypt(None if info is None else info.fernet, encrypted_payload)
     except RequestRefused as error:
         raise gatekeeper.refused(error) from None
-    return _model(model, plain)
 
 
 def _model(model: type[T], plain: bytes) -> T:
