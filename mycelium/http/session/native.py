@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import msgspec
+import msgspec.inspect
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mycelium.errors import RequestRefused, UsageError
@@ -173,6 +174,8 @@ def _read_signature(function: Callable[..., Any], method: str) -> tuple[Decode |
 def _decoder(kind: Any) -> Decode:
     pydantic = isinstance(kind, type) and issubclass(kind, BaseModel)
     try:
+        if not pydantic and isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType):
+            raise TypeError("it is neither msgspec's nor pydantic's, no dataclass, and nothing of JSON")
         validate: Decode = TypeAdapter(kind).validate_json if pydantic else msgspec.json.Decoder(kind).decode
     except TypeError as error:
         raise UsageError(f"no payload can be read as {kind!r}: {error}") from None
