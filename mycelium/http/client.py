@@ -147,7 +147,9 @@ async def ask(
     url = parties.address + request.endpoint
     response = await sending.send(client, request.method, url, asked, body, timeout_s)
     _heed(client, parties, response)
-    return response if request.fernet is None else sealing.opened(response, request.fernet, headers[NONCE])
+    if request.fernet is None:
+        return response
+    return sealing.opened(response, request.fernet, headers[NONCE], headers[SYMMETRIC_KEY_UUID])
 
 
 async def stream(
@@ -180,6 +182,8 @@ async def stream(
         if fernet is not None and sealing.is_sealed(response):
             lines = sealing.opened_lines(response, fernet, headers[NONCE])
         else:
+            if fernet is not None:
+                sealing.check_sealed(response, headers[SYMMETRIC_KEY_UUID])
             lines = response.aiter_lines()
         async for line in lines:
             yield line

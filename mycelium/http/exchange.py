@@ -18,9 +18,10 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from mycelium.config import HTTP_WINDOW_NS
+from mycelium.config import HTTP_KEYS_MAX, HTTP_WINDOW_NS
 from mycelium.errors import HandshakeFailed
 from mycelium.http.keyring import KEY_BYTES
+from mycelium.http.remembered import Remembered
 from mycelium.http.signing import sign_text, verify_text
 
 REQUIRE_SIGNED_KEY: Final = "MYCELIUM_REQUIRE_SIGNED_KEY"
@@ -31,6 +32,7 @@ UUID_CHARS_MAX: Final = 128
 OAEP: Final = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 _PEM_CHARS_MAX: Final = 4_096
 _ENCRYPTED_CHARS_MAX: Final = 1_024
+_proved: Final = Remembered(HTTP_KEYS_MAX)
 _TRUE: Final = ("1", "true", "yes", "on")
 
 
@@ -89,7 +91,13 @@ def public_key_of(answer: Any, miner: str | None, *, signed_only: bool) -> rsa.R
         raise HandshakeFailed(
             f"the key was not signed by {miner}, or long ago: somebody may stand in between"
         )
+    _proved.add(key.public_numbers().n)
     return key
+
+
+def is_proved(key: rsa.RSAPublicKey) -> bool:
+    """Whether `public_key_of` has found the key signed by its miner, which is one of ours then."""
+    return key.public_numbers().n in _proved
 
 
 def encrypt(public: rsa.RSAPublicKey, data: bytes) -> bytes:

@@ -19,7 +19,6 @@ from mycelium.errors import RequestRefused
 from mycelium.http import gate, sealing
 from mycelium.http.gate import Claim, Nonces
 from mycelium.http.signing import MINER_HOTKEY, NONCE, SIGNATURE, SYMMETRIC_KEY_UUID, VALIDATOR_HOTKEY
-from mycelium.peer.closing import TRY_LATER
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -72,13 +71,12 @@ class Entrance(Protocol):
 
 
 class SignedRequests:
-    """Wraps an ASGI app. miner_of: from a scope; None where requests cannot be looked at now. door: for the sessions of
-    validators, over which the same app answers."""
+    """Wraps an ASGI app. miner_of: from a scope. door: for sessions of validators, over which the same app answers."""
 
     def __init__(
         self,
         app: App,
-        miner_of: Callable[[Scope], Miner | None],
+        miner_of: Callable[[Scope], Awaitable[Miner]],
         *,
         encrypted: bool,
         door: Entrance | None = None,
@@ -113,24 +111,18 @@ class SignedRequests:
         if body is None:
             return  # who sent it is gone
         if claim is not None:
-            miner = self._miner_of(scope)
-            if miner is not None:
-                checked, fernet = self._check(scope, claim, body, miner)
-                scope[CHECKED] = checked
-                if checked.verified and self._door is not None:
-                    send = _offering(send)
-                if asks_sealed and fernet is not None and scope["method"] != "HEAD":
-                    send = _Sealed(send, fernet, claim.nonce)
+            checked, fernet = self._check(scope, claim, body, await self._miner_of(scope))
+            scope[CHECKED] = checked
+            if checked.verified and self._door is not None:
+                send = _offering(send)
+            if asks_sealed and fernet is not None and scope["method"] != "HEAD":
+                send = _Sealed(send, fernet, claim.nonce)
         await self._app(scope, _again(body, receive), send)
 
     async def _enter(self, door: Entrance, scope: Scope, receive: Receive, send: Send) -> None:
-        miner = self._miner_of(scope)
-        if miner is None:
-            await receive()
-            await send({"type": "websocket.close", "code": TRY_LATER, "reason": "not ready"})
-            return
         # The whole app, so that what a program has put in front of its routes sees these requests too.
-        await door.enter(scope, receive, send, scope.get("app", self._app), miner)
+        app: App = scope.get("app", self._app)
+        await door.enter(scope, receive, send, app, await self._miner_of(scope))
 
     def _claim(self, headers: list[tuple[bytes, bytes]]) -> tuple[Claim | None, bool]:
         """What the headers claim, None where one is missing; and whether a sealed answer is asked for."""
@@ -179,7 +171,8 @@ class SignedRequests:
             # Strangers cost no signature: a route that lets them in verifies by itself.
             gate.check_stake(miner.nodes, claim.validator, miner.stake_min)
         except RequestRefused:
-            return checked, None
+            # Whatever lets them in: a validator that has a key of ours reads no answer but a sealed one.
+            return checked, None if claim.uuid is None else miner.fernet(claim.validator, claim.uuid)
         signed = None if scope["method"] in _BODILESS and not body else body
         try:
             gate.check_signed(claim, gate.message_of(claim, signed), miner.hotkey, miner.nonces)

@@ -2,7 +2,8 @@
 
 The client asks by a header that a Fiber miner passes over. What is sealed begins with the nonce of the request, so
 that no answer can be put under another request. A whole answer is one Fernet token; a stream is a token in each line,
-numbered, and ended by one that says so: none can be dropped, moved or cut off unseen.
+numbered, and ended by one that says so: none can be dropped, moved or cut off unseen. Nor can the seal be taken off: a
+miner that signs its key seals, and nothing else is taken of it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from typing import Final
 import httpx
 from cryptography.fernet import Fernet, InvalidToken
 
+from mycelium.config import HTTP_KEYS_MAX
 from mycelium.errors import BrokenSeal
+from mycelium.http.remembered import Remembered
 
 ACCEPT: Final = "mycelium-accept"
 SEALED: Final = "mycelium-sealed"
 FERNET: Final = "fernet"
 STREAM: Final = "fernet-stream"
+SEALING: Final = Remembered(HTTP_KEYS_MAX)
+"""Uuids of keys that were given to a miner whose own key proved that it is one of ours: it seals."""
+_NO_CONTENT: Final = (204,)
 _END: Final = b"end"
 _DATA: Final = b"data"
 _NUMBER_BYTES: Final = 8
@@ -38,10 +44,14 @@ def sealed(fernet: Fernet, nonce: str, data: bytes) -> bytes:
     return fernet.encrypt(_bound(nonce) + data)
 
 
-def opened(response: httpx.Response, fernet: Fernet, nonce: str) -> httpx.Response:
-    """The answer in plain text; itself if it is not sealed. BrokenSeal for one that was changed."""
+def opened(response: httpx.Response, fernet: Fernet, nonce: str, uuid: str = "") -> httpx.Response:
+    """The answer in plain text; itself if it is not sealed. BrokenSeal for one that was changed.
+
+    uuid: of the key. Of a miner that seals, what is not sealed is no answer to a request that was let in.
+    """
     how = response.headers.get(SEALED)
     if how is None:
+        check_sealed(response, uuid)
         return response
     if how == STREAM:
         opener = Opener(fernet, nonce)
@@ -64,6 +74,12 @@ def opened(response: httpx.Response, fernet: Fernet, nonce: str) -> httpx.Respon
     with contextlib.suppress(RuntimeError):  # a stream has none until it is over
         found.elapsed = response.elapsed
     return found
+
+
+def check_sealed(response: httpx.Response, uuid: str) -> None:
+    """BrokenSeal for an answer without a seal where there must be one. Refusals may come of who has no key: a proxy."""
+    if uuid in SEALING and response.is_success and response.status_code not in _NO_CONTENT:
+        raise BrokenSeal("this miner seals its answers, and this one is not: somebody has taken the seal off")
 
 
 async def opened_lines(response: httpx.Response, fernet: Fernet, nonce: str) -> AsyncIterator[str]:

@@ -75,13 +75,8 @@ def guard(app: FastAPI, get_config: Callable[[], Any], door: Door | None, *, enc
     """Put the layer in front of an app's routes. get_config: the dependency, which a program may override. door: for
     sessions, None where they are switched off."""
 
-    def miner_of(scope: Scope) -> ConfiguredMiner | None:
-        found = _chosen(scope.get("app", app), get_config)()
-        if inspect.iscoroutine(found):
-            # One that has to be waited for is left to the dependencies.
-            found.close()
-            return None
-        return ConfiguredMiner(found)
+    async def miner_of(scope: Scope) -> ConfiguredMiner:
+        return ConfiguredMiner(await _configured(scope.get("app", app), get_config))
 
     app.add_middleware(
         SignedRequests,
@@ -103,19 +98,24 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return JSONResponse({"detail": details}, status_code=422)
 
 
-async def configured(request: Request, get_config: Callable[[], Any]) -> Any:
+async def _configured(app: Any, get_config: Callable[[], Any]) -> Any:
     """What the dependency `get_config` gives, or what a program has put in its place.
 
     A dependency that is no coroutine gets a thread for each request, which costs more than all else that is checked
     here together. Only its first call, which may connect to the chain, gets one.
     """
-    chosen = _chosen(request.app, get_config)
+    chosen = _chosen(app, get_config)
     if chosen in _called:
         found = chosen()
     else:
         found = await asyncio.to_thread(chosen)
         _called.add(chosen)
     return await found if inspect.isawaitable(found) else found
+
+
+async def configured(request: Request, get_config: Callable[[], Any]) -> Any:
+    """The same for a request."""
+    return await _configured(request.app, get_config)
 
 
 _called: weakref.WeakSet[Callable[[], Any]] = weakref.WeakSet()

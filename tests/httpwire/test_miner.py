@@ -21,7 +21,9 @@ from mycelium.encrypted.miner.endpoints import subnet as encrypted_example
 from mycelium.encrypted.miner.security.encryption import decrypt_general_payload
 from mycelium.encrypted.validator import handshake
 from mycelium.encrypted.validator import requests as encrypted
+from mycelium.errors import BrokenSeal
 from mycelium.http import exchange, sealing
+from mycelium.http.remembered import Remembered
 from mycelium.miner import dependencies as plain_deps
 from mycelium.miner.endpoints import subnet as plain_example
 from mycelium.validator import requests as plain
@@ -148,6 +150,54 @@ async def test_answers_are_sealed_between_ours_and_only_where_asked_for(here):
             assert answer.status_code == 200
             assert ("secret" in answer.text) is not asked
             assert answer.headers.get(sealing.SEALED) == (sealing.FERNET if asked else None)
+
+
+def low_stake_router():
+    """Routes that let in whoever signs."""
+    router = APIRouter(dependencies=[Depends(encrypted_deps.verify_request)])
+    payload = Depends(partial(decrypt_general_payload, Question))
+
+    @router.post("/open")
+    async def ask(question: Question = payload):
+        return {"answer": question.text}
+
+    @router.post("/open-lines")
+    async def stream(question: Question = payload):
+        return lines(question)
+
+    return router
+
+
+@on_loop
+async def test_a_seal_that_was_taken_off_is_noticed(here, monkeypatch):
+    app = app_of(config(encrypted=True), encrypted_router(), low_stake_router(), encrypted=True)
+    strips = False
+
+    async def between(scope, receive, send):
+        """Somebody who stands in between and has not the key."""
+        if strips:
+            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != sealing.ACCEPT.encode()]
+        await inner(scope, receive, send)
+
+    inner = app.build_middleware_stack()
+    app.middleware_stack = between
+    async with asking(app) as client:
+        key, uuid = await handshake.perform_handshake(client, ADDRESS, VALIDATOR, ME)
+        parties = (client, ADDRESS, VALIDATOR_ADDRESS, ME, VALIDATOR, Fernet(key), uuid)
+        for path in ("/ask", "/open"):
+            assert (await encrypted.make_non_streamed_post(*parties, path, {"text": "a"})).status_code == 200
+        app.dependency_overrides[encrypted_deps.get_config]().metagraph.nodes[VALIDATOR_ADDRESS].stake = 1.0
+        assert (await encrypted.make_non_streamed_post(*parties, "/open", {"text": "a"})).status_code == 200
+        assert [line async for line in encrypted.make_streamed_post(*parties, "/open-lines", {"text": "a"})]
+        strips = True
+        with pytest.raises(BrokenSeal, match="taken the seal off"):
+            await encrypted.make_non_streamed_post(*parties, "/open", {"text": "a"})
+        with pytest.raises(BrokenSeal, match="taken the seal off"):
+            [line async for line in encrypted.make_streamed_post(*parties, "/open-lines", {"text": "a"})]
+        refused = await encrypted.make_non_streamed_post(*parties, "/ask", {"text": "a"})
+        assert refused.status_code == 403, "a refusal needs no key"
+        monkeypatch.setattr(sealing, "SEALING", Remembered(10))  # as if the handshake had been Fiber's
+        assert (await encrypted.make_non_streamed_post(*parties, "/open", {"text": "a"})).status_code == 200
 
 
 def test_over_a_real_socket(here):

@@ -128,18 +128,16 @@ async def test_a_frame_that_was_changed_ends_the_session_and_the_next_is_a_new_o
 
 
 @on_loop
-async def test_without_a_configuration_there_is_no_session():
+async def test_a_configuration_that_has_to_be_waited_for():
     async with World() as world:
 
         async def later():
+            await asyncio.sleep(0)
             return world.settings
 
         world.app.dependency_overrides[dependencies.get_config] = later
-        with pytest.raises(InvalidStatus):
-            await dial(world)
-        answer = await world.post("/ask")
-        assert answer.status_code == 200
-        assert "mycelium-session" not in answer.headers
+        await world.session_opened()
+        assert over_session(await world.post("/ask"))
 
 
 @on_loop

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from mycelium import constants
 from mycelium.config import HTTP_HANDSHAKE_S
 from mycelium.errors import HandshakeFailed
-from mycelium.http import client, exchange
+from mycelium.http import client, exchange, sealing
 from mycelium.http.keyring import KEY_BYTES
 from mycelium.http.signing import NONCE
 
@@ -41,6 +41,8 @@ async def perform_handshake(
     await send_symmetric_key_to_server(
         httpx_client, server_address, keypair, public, key, uuid, miner_hotkey_ss58_address, timeout
     )
+    if exchange.is_proved(public):
+        sealing.SEALING.add(uuid)
     return b64encode(key).decode(), uuid
 
 
