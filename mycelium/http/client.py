@@ -135,10 +135,15 @@ class Request:
 
 
 async def ask(
-    client: httpx.AsyncClient, parties: Parties, request: Request, timeout_s: float
+    client: httpx.AsyncClient,
+    parties: Parties,
+    request: Request,
+    timeout_s: float,
+    *,
+    over_session: bool = True,
 ) -> httpx.Response:
     """A request and its whole answer: over a session where the miner has one with us, else by HTTP."""
-    session = _session_of(client, parties)
+    session = _session_of(client, parties) if over_session else None
     if session is not None:
         with contextlib.suppress(NotSent):
             return await session.ask(request.method, request.endpoint, request.body or b"", timeout_s)
@@ -146,17 +151,23 @@ async def ask(
     asked = _asking(headers, request)
     url = parties.address + request.endpoint
     response = await sending.send(client, request.method, url, asked, body, timeout_s)
-    _heed(client, parties, response)
+    if over_session:
+        _heed(client, parties, response)
     if request.fernet is None:
         return response
     return sealing.opened(response, request.fernet, headers[NONCE], headers[SYMMETRIC_KEY_UUID])
 
 
 async def stream(
-    client: httpx.AsyncClient, parties: Parties, request: Request, timeout_s: float
+    client: httpx.AsyncClient,
+    parties: Parties,
+    request: Request,
+    timeout_s: float,
+    *,
+    over_session: bool = True,
 ) -> AsyncIterator[str]:
     """A request whose answer comes in lines, without their ends. httpx.HTTPStatusError for another status than 2xx."""
-    session = _session_of(client, parties)
+    session = _session_of(client, parties) if over_session else None
     if session is not None:
         called = session.stream(request.method, request.endpoint, request.body or b"", timeout_s)
         async with contextlib.AsyncExitStack() as stack:
@@ -165,7 +176,7 @@ async def stream(
             except NotSent:
                 pass
             else:
-                await _check_status(response)
+                await check_status(response)
                 async for line in response.aiter_lines():
                     yield line
                 return
@@ -173,12 +184,13 @@ async def stream(
     url = parties.address + request.endpoint
     sent = sending.stream(client, request.method, url, _asking(headers, request), body, timeout_s)
     async with sent as response:
-        _heed(client, parties, response)
+        if over_session:
+            _heed(client, parties, response)
         fernet = request.fernet
         if fernet is None:
-            await _check_status(response)
+            await check_status(response)
         else:
-            await _check_status(response, lambda one: sealing.opened(one, fernet, headers[NONCE]))
+            await check_status(response, lambda one: sealing.opened(one, fernet, headers[NONCE]))
         if fernet is not None and sealing.is_sealed(response):
             lines = sealing.opened_lines(response, fernet, headers[NONCE])
         else:
@@ -189,9 +201,10 @@ async def stream(
             yield line
 
 
-async def _check_status(
+async def check_status(
     response: httpx.Response, opened: Callable[[httpx.Response], httpx.Response] = lambda one: one
 ) -> None:
+    """Raise httpx.HTTPStatusError for another status than 2xx, which is logged with its text."""
     if response.is_success:
         return
     await response.aread()

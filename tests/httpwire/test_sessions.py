@@ -11,7 +11,7 @@ from httpwire.minerkit import ME, VALIDATOR_ADDRESS, on_loop
 from httpwire.sessionkit import World, over_session, until
 
 from mycelium.config import HTTP_CONNECTIONS_MAX
-from mycelium.errors import Unauthorised, UsageError, WrongPeer
+from mycelium.errors import Unauthorised, Unreachable, UsageError, WrongPeer
 from mycelium.http import sending
 from mycelium.http.session import sessions as sessions_module
 from mycelium.http.session.sessions import NotSent, Sessions
@@ -140,7 +140,7 @@ async def test_no_session_for_who_may_not_ask():
             await world.sessions.open(world.address, VALIDATOR_ADDRESS, OTHER.ss58_address, VALIDATOR)
         with pytest.raises(UsageError, match="not that of"):
             await world.sessions.open(world.address, VALIDATOR_ADDRESS, ME, OTHER)
-        with pytest.raises(UsageError, match="http://"):
+        with pytest.raises(Unreachable, match="http://"):
             await world.sessions.open("https://127.0.0.1:1", VALIDATOR_ADDRESS, ME, VALIDATOR)
         assert (await world.post("/ask")).status_code == 200
 

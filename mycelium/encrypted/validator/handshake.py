@@ -29,13 +29,20 @@ async def perform_handshake(
     keypair: Any,
     miner_hotkey_ss58_address: str,
     timeout: float = HTTP_HANDSHAKE_S,
+    *,
+    signed_only: bool | None = None,
 ) -> tuple[str, str]:
     """Exchange a new key with a miner: (the key as base64, for `Fernet(...)`; its uuid, 64 hex digits).
 
+    signed_only: take no key that the miner has not signed; None: as MYCELIUM_REQUIRE_SIGNED_KEY says.
     timeout: seconds for each of the two requests. Raises what httpx raises, and HandshakeFailed.
     """
     public = await get_public_encryption_key(
-        httpx_client, server_address, timeout, miner_hotkey_ss58_address=miner_hotkey_ss58_address
+        httpx_client,
+        server_address,
+        timeout,
+        miner_hotkey_ss58_address=miner_hotkey_ss58_address,
+        signed_only=signed_only,
     )
     key, uuid = os.urandom(KEY_BYTES), os.urandom(exchange.UUID_BYTES).hex()
     await send_symmetric_key_to_server(
@@ -52,6 +59,7 @@ async def get_public_encryption_key(
     timeout: float = HTTP_HANDSHAKE_S,
     *,
     miner_hotkey_ss58_address: str | None = None,
+    signed_only: bool | None = None,
 ) -> rsa.RSAPublicKey:
     """A miner's public key; verified where it is signed and the miner's hotkey is given. HandshakeFailed."""
     response = await httpx_client.get(
@@ -62,7 +70,8 @@ async def get_public_encryption_key(
         answer = response.json()
     except ValueError:
         raise HandshakeFailed("the miner answered with what is no JSON") from None
-    return exchange.public_key_of(answer, miner_hotkey_ss58_address, signed_only=exchange.signed_keys_only())
+    only = exchange.signed_keys_only() if signed_only is None else signed_only
+    return exchange.public_key_of(answer, miner_hotkey_ss58_address, signed_only=only)
 
 
 async def send_symmetric_key_to_server(

@@ -66,7 +66,7 @@ async def make_non_streamed_get(
         timeout = timeout if symmetric_key_uuid is None else symmetric_key_uuid
         symmetric_key_uuid, endpoint, miner_ss58_address, keypair = miner_ss58_address, keypair, None, None
     parties = client.Parties(server_address, validator_ss58_address, miner_ss58_address, keypair)
-    request = _request(parties, endpoint, None, None, symmetric_key_uuid)
+    request = request_of(parties, endpoint, None, None, symmetric_key_uuid)
     return await client.ask(httpx_client, parties, request, timeout)
 
 
@@ -88,7 +88,7 @@ async def make_non_streamed_post(
     BrokenSeal for a sealed answer that was changed.
     """
     parties = client.Parties(server_address, validator_ss58_address, miner_ss58_address, keypair)
-    request = _request(parties, endpoint, client.nonced_body(payload), fernet, symmetric_key_uuid)
+    request = request_of(parties, endpoint, client.nonced_body(payload), fernet, symmetric_key_uuid)
     return await client.ask(httpx_client, parties, request, timeout)
 
 
@@ -106,14 +106,16 @@ async def make_streamed_post(
 ) -> AsyncGenerator[str, None]:
     """POST a payload, encrypted; the lines of the answer as text, as they come. httpx.HTTPStatusError, BrokenSeal."""
     parties = client.Parties(server_address, validator_ss58_address, miner_ss58_address, keypair)
-    request = _request(parties, endpoint, client.nonced_body(payload), fernet, symmetric_key_uuid)
+    request = request_of(parties, endpoint, client.nonced_body(payload), fernet, symmetric_key_uuid)
     async for line in client.stream(httpx_client, parties, request, timeout):
         yield line
 
 
-def _request(
+def request_of(
     parties: client.Parties, endpoint: str, body: bytes | None, fernet: Fernet | None, uuid: str
 ) -> client.Request:
+    """The request of a body (None: a GET), to be encrypted with the key of that uuid."""
+
     def signed() -> tuple[dict[str, str], bytes | None]:
         headers = _get_headers(uuid, parties.validator, parties.miner, parties.keypair)
         return headers, None if body is None or fernet is None else fernet.encrypt(body)

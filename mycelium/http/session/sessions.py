@@ -32,6 +32,7 @@ from mycelium.errors import (
     LinkClosed,
     MyceliumError,
     Overloaded,
+    Unreachable,
     UsageError,
 )
 from mycelium.http.session.answer import SessionResponse
@@ -234,19 +235,27 @@ class Sessions:
             return
         place.dialling = self._loop.create_task(self._dial(place, key, keypair))
 
-    async def open(self, address: str, validator: str, miner: str, keypair: Any) -> Session:
-        """A session with the miner at an address, now. Raises what `peer.dialer.dial_once` raises."""
+    async def open(
+        self,
+        address: str,
+        validator: str,
+        miner: str,
+        keypair: Any,
+        timeout_s: float = SESSION_DIAL_MS / 1000,
+    ) -> Session:
+        """A session with the miner at an address, now. Raises what `peer.dialer.dial_once` raises, UsageError for a
+        keypair that is another's."""
         found = self.find(address, validator, miner)
         if found is not None:
             return found
-        session = await self._connect(address, validator, miner, keypair)
+        session = await self._connect(address, validator, miner, keypair, timeout_s)
         self._places.setdefault((address, validator, miner), _Place()).session = session
         return session
 
     async def _dial(self, place: _Place, key: Key, keypair: Any) -> None:
         address, validator, miner = key
         try:
-            place.session = await self._connect(address, validator, miner, keypair)
+            place.session = await self._connect(address, validator, miner, keypair, SESSION_DIAL_MS / 1000)
             place.failures = 0
         except MyceliumError as error:
             log.info("no session with %s, requests go by HTTP: %s", address, error)
@@ -256,7 +265,9 @@ class Sessions:
         finally:
             place.dialling = None
 
-    async def _connect(self, address: str, validator: str, miner: str, keypair: Any) -> Session:
+    async def _connect(
+        self, address: str, validator: str, miner: str, keypair: Any, timeout_s: float
+    ) -> Session:
         signer = signer_of(keypair)
         if signer.account != accounts.parse(validator):
             raise UsageError(f"the keypair is not that of {validator}")
@@ -265,9 +276,9 @@ class Sessions:
             dialled = self._hubs[signer.account] = _Dialled(Local(signer, ANY_NETWORK, 0, _nobody))
         parts = urlsplit(address)
         if parts.scheme != "http":
-            raise UsageError(f"a session is dialled at an http:// address, not {address}")
+            raise Unreachable(f"a session is dialled at an http:// address, not {address}")
         url = f"ws://{parts.netloc}{parts.path.rstrip('/')}{PATH}"
-        link = await dial_once(dialled.hub, url, accounts.parse(miner), timeout_ms=SESSION_DIAL_MS)
+        link = await dial_once(dialled.hub, url, accounts.parse(miner), timeout_ms=int(timeout_s * 1000))
         caller = dialled.callers[link.id] = Caller(link)
         link.closed.add_done_callback(lambda _: dialled.callers.pop(link.id))
         return Session(link, caller, address)

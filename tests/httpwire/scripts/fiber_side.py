@@ -2,6 +2,8 @@
 
 fiber_side.py serve plain|encrypted          a miner; prints its address, and runs until stdin ends
 fiber_side.py ask plain|encrypted ADDRESS    a validator; prints a list of [status, answer]
+fiber_side.py load plain|encrypted ADDRESS SECONDS IN_FLIGHT BYTES     prints [requests a second, p50 ms, p99 ms]
+fiber_side.py handshakes|sessions encrypted ADDRESS SECONDS            the same of handshakes, one after the other
 """
 
 import asyncio
@@ -183,13 +185,50 @@ async def load(kind, address, seconds, in_flight, size):
         began = time.perf_counter()
         await asyncio.gather(*(ask_on(began + seconds) for _ in range(in_flight)))
         passed = time.perf_counter() - began
+    show(took, passed)
+
+
+def show(took, passed):
+    """How many a second, and p50 and p99 in ms."""
     took.sort()
     print(json.dumps([len(took) / passed, took[len(took) // 2] * 1000, took[len(took) * 99 // 100] * 1000]))
+
+
+async def handshakes(what, kind, address, seconds):
+    """One after the other: of Fiber's with what they exchange, or sessions from dialling to the end."""
+    handshake = module(kind, "validator.handshake")
+    took = []
+
+    async def fibers(http):
+        await handshake.perform_handshake(http, address, VALIDATOR, MINER.ss58_address)
+
+    async def session(http):
+        from mycelium.http.session.sessions import Sessions
+
+        sessions = Sessions()
+        await sessions.open(address, *ADDRESSES, VALIDATOR)
+        closing.append(sessions)
+
+    one = fibers if what == "handshakes" else session
+    closing = []
+    async with httpx.AsyncClient() as http:
+        for _ in range(5):
+            await one(http)
+        began = time.perf_counter()
+        while time.perf_counter() < began + seconds:
+            start = time.perf_counter()
+            await one(http)
+            took.append(time.perf_counter() - start)
+            while closing:
+                await closing.pop().aclose()
+    show(took, sum(took))
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(sys.argv[2])
+    elif sys.argv[1] in ("handshakes", "sessions"):
+        asyncio.run(handshakes(*sys.argv[1:4], float(sys.argv[4])))
     elif sys.argv[1] == "ask":
         asyncio.run(ask(sys.argv[2], sys.argv[3]))
     else:
