@@ -323,6 +323,9 @@ HTTP_BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of a request, read and hashed before anybody knows who sent it."""
 HTTP_BODY_S: Final = 30.0
 """Within this a body must have come; a slow sender holds what it has sent so far."""
+HTTP_HEAD_BYTES_MAX: Final = 64 * 1024
+"""Of an answer's headers, with what comes before, between and after its body that is none of it. Parsers have no limit,
+and take ever longer for a header that does not end."""
 HTTP_KEY_TTL_S: Final = 5 * 60 * 60
 """For so long a symmetric key is good, as Fiber has it."""
 HTTP_KEYS_PER_VALIDATOR_MAX: Final = 16

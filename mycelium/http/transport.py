@@ -16,7 +16,12 @@ from typing import Any, Final, Protocol
 import httptools
 import httpx
 
-from mycelium.config import HTTP_ANSWER_BUFFER_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_IDLE_S
+from mycelium.config import (
+    HTTP_ANSWER_BUFFER_BYTES_MAX,
+    HTTP_CONNECTIONS_MAX,
+    HTTP_HEAD_BYTES_MAX,
+    HTTP_IDLE_S,
+)
 
 _Place = tuple[str, int]
 _HTTP: Final = "http"
@@ -152,7 +157,7 @@ class _Connection(asyncio.Protocol):
         self.status, self.reason = 0, b""
         self.headers: list[tuple[bytes, bytes]] = []
         self._chunks: deque[bytes] = deque()
-        self._buffered = 0
+        self._buffered = self._bodiless = 0
         self._headed = self._whole = self._more = self._keep = False
         self._paused = False
 
@@ -226,12 +231,15 @@ class _Connection(asyncio.Protocol):
             # Nobody asked for it: what came would be taken for the next answer.
             self.close()
             return
+        self._bodiless += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fail("the server wants another protocol")
         except httptools.HttpParserError as error:
             self._fail(f"the answer is no HTTP: {error}")
+        if self._bodiless > HTTP_HEAD_BYTES_MAX:
+            self._fail(f"{HTTP_HEAD_BYTES_MAX} bytes came that are no body")
         if self._more:
             self.close()
         self._wake()
@@ -286,6 +294,7 @@ class _Connection(asyncio.Protocol):
         if self._more:
             return
         self._chunks.append(data)
+        self._bodiless = 0
         self._buffered += len(data)
         if self._buffered > HTTP_ANSWER_BUFFER_BYTES_MAX and not self._paused and self._wire is not None:
             # Who reads slowly makes the server wait.

@@ -187,6 +187,52 @@ async def test_an_answer_that_is_none(raw, error):
         assert (await post(client, server)).text == "ok"
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [
+        (b"HTTP/1.1 200 ", b"O" * 8_192),
+        (b"HTTP/1.1 200 OK\r\n", b"x" * 8_192),
+        (b"HTTP/1.1 200 OK\r\nx: ", b"x" * 8_192),
+        (b"HTTP/1.1 200 OK\r\n", b"x: y\r\n" * 1_000),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 300),
+        (CHUNKED + b"1\r\na\r\n1;", b"x" * 8_192),
+        (CHUNKED + b"1\r\na\r\n0\r\nx: ", b"x" * 8_192),
+        (CHUNKED + b"1\r\na\r\n0\r\n", b"x: y\r\n" * 1_000),
+    ],
+    ids=["reason", "name", "value", "headers", "continue", "extension", "trailer", "trailers"],
+)
+@on_loop
+async def test_what_is_no_body_has_an_end(first, more):
+    """httptools has no limit of its own: 187 MiB of one header took it two minutes, and all of that in memory."""
+    sent = 0
+
+    async def endless(reader, writer):
+        nonlocal sent
+        writer.write(first)
+        while not writer.is_closing():
+            writer.write(more)
+            sent += len(more)
+            await writer.drain()
+
+    async with Server(endless, OK) as server, httpx.AsyncClient() as client:
+        with pytest.raises(httpx.RemoteProtocolError, match="no body"):
+            await post(client, server, timeout_s=20)
+        # What the sockets hold, and one read.
+        assert sent < 16 * 2**20
+        assert (await post(client, server)).text == "ok"
+
+
+@on_loop
+async def test_a_body_of_many_small_chunks_is_one():
+    raw = CHUNKED + b"1\r\na\r\n" * 50_000 + b"0\r\n\r\n"
+    async with Server(raw) as server, httpx.AsyncClient() as client:
+        for _ in range(2):
+            assert (await post(client, server, timeout_s=20)).content == b"a" * 50_000
+
+
 @on_loop
 async def test_times_have_ends():
     async def never(reader, writer):
