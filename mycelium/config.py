@@ -324,8 +324,10 @@ HTTP_BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 HTTP_BODY_S: Final = 30.0
 """Within this a body must have come; a slow sender holds what it has sent so far."""
 HTTP_HEAD_BYTES_MAX: Final = 64 * 1024
-"""Of an answer's headers, with what comes before, between and after its body that is none of it. Parsers have no limit,
-and take ever longer for a header that does not end."""
+"""Of a message's headers, with what comes before and after them and is no body. Parsers have no limit, and take ever
+longer for a header that does not end."""
+HTTP_HEAD_S: Final = 10.0
+"""Within this the headers of a request must have come, where `http.listener` is what listens."""
 HTTP_KEY_TTL_S: Final = 5 * 60 * 60
 """For so long a symmetric key is good, as Fiber has it."""
 HTTP_KEYS_PER_VALIDATOR_MAX: Final = 16
