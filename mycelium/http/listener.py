@@ -46,7 +46,11 @@ class Bounded(HttpToolsProtocol):
         super().data_received(data)
         if self._bodiless > self.head_bytes_max and not self.transport.is_closing():
             log.warning("%s sent %d bytes that are no body", self.client, self._bodiless)
-            self.send_400_response("Too much that is no body.")
+            if self.cycle is None or self.cycle.response_complete:
+                self.send_400_response("Too much that is no body.")
+            else:
+                # An answer may be under way, in which another would be read as a part of it.
+                self.transport.abort()
 
     def _look(self) -> None:
         # One timer a connection, looked at now and then, costs a request nothing.
