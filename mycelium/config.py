@@ -321,6 +321,8 @@ again."""
 HTTP_NONCES_PER_VALIDATOR_MAX: Final = 1 << 18
 HTTP_BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of a request, read and hashed before anybody knows who sent it."""
+HTTP_BODIES_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Of all bodies that are still on their way to one app; who sends more of them is told to come later."""
 HTTP_BODY_S: Final = 30.0
 """Within this a body must have come; a slow sender holds what it has sent so far."""
 HTTP_HEAD_BYTES_MAX: Final = 64 * 1024

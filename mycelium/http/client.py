@@ -143,7 +143,7 @@ async def ask(
     over_session: bool = True,
 ) -> httpx.Response:
     """A request and its whole answer: over a session where the miner has one with us, else by HTTP."""
-    session = _session_of(client, parties) if over_session else None
+    session = session_of(client, parties) if over_session else None
     if session is not None:
         with contextlib.suppress(NotSent):
             return await session.ask(request.method, request.endpoint, request.body or b"", timeout_s)
@@ -152,7 +152,7 @@ async def ask(
     url = parties.address + request.endpoint
     response = await sending.send(client, request.method, url, asked, body, timeout_s)
     if over_session:
-        _heed(client, parties, response)
+        heed(client, parties, response)
     if request.fernet is None:
         return response
     return sealing.opened(response, request.fernet, headers[NONCE], headers[SYMMETRIC_KEY_UUID])
@@ -167,7 +167,7 @@ async def stream(
     over_session: bool = True,
 ) -> AsyncIterator[str]:
     """A request whose answer comes in lines, without their ends. httpx.HTTPStatusError for another status than 2xx."""
-    session = _session_of(client, parties) if over_session else None
+    session = session_of(client, parties) if over_session else None
     if session is not None:
         called = session.stream(request.method, request.endpoint, request.body or b"", timeout_s)
         async with contextlib.AsyncExitStack() as stack:
@@ -185,7 +185,7 @@ async def stream(
     sent = sending.stream(client, request.method, url, _asking(headers, request), body, timeout_s)
     async with sent as response:
         if over_session:
-            _heed(client, parties, response)
+            heed(client, parties, response)
         fernet = request.fernet
         if fernet is None:
             await check_status(response)
@@ -220,14 +220,15 @@ def _asking(headers: Mapping[str, str], request: Request) -> dict[str, str]:
     return asked
 
 
-def _session_of(client: httpx.AsyncClient, parties: Parties) -> Session | None:
+def session_of(client: httpx.AsyncClient, parties: Parties) -> Session | None:
+    """The session of a client with a miner, if there is one now."""
     if parties.keypair is None or parties.miner is None:
         return None
     sessions = sending.sessions_of(client)
     return None if sessions is None else sessions.find(parties.address, parties.validator, parties.miner)
 
 
-def _heed(client: httpx.AsyncClient, parties: Parties, response: httpx.Response) -> None:
+def heed(client: httpx.AsyncClient, parties: Parties, response: httpx.Response) -> None:
     """Take the offer of a session, if the answer has one and programs want it."""
     version = response.headers.get(OFFER)
     if version is None or parties.keypair is None or parties.miner is None or not enabled():

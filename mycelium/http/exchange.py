@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import os
 import time
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
@@ -26,6 +26,8 @@ from mycelium.http.signing import sign_text, verify_text
 
 REQUIRE_SIGNED_KEY: Final = "MYCELIUM_REQUIRE_SIGNED_KEY"
 """Environment: 1 takes no key that its owner's hotkey has not signed."""
+OVER_SESSION: Final = "/mycelium/symmetric-key"
+"""Where a session takes a key as it is: it has proved both sides, and seals what goes over it."""
 RSA_BITS: Final = 2048
 UUID_BYTES: Final = 32
 UUID_CHARS_MAX: Final = 128
@@ -93,6 +95,17 @@ def public_key_of(answer: Any, miner: str | None, *, signed_only: bool) -> rsa.R
         )
     _proved.add(key.public_numbers().n)
     return key
+
+
+def plain_key(text: str) -> str:
+    """The key (base64) that came over a session. HandshakeFailed for what is none."""
+    try:
+        key = b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        raise HandshakeFailed("the key is no base64") from None
+    if len(key) != KEY_BYTES:
+        raise HandshakeFailed(f"a key has {KEY_BYTES} bytes, not {len(key)}")
+    return urlsafe_b64encode(key).decode()
 
 
 def is_proved(key: rsa.RSAPublicKey) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from cryptography.fernet import Fernet
 
-from mycelium.config import HTTP_BODY_BYTES_MAX, HTTP_BODY_S, SUBPROTOCOL
+from mycelium.config import HTTP_BODIES_BYTES_MAX, HTTP_BODY_BYTES_MAX, HTTP_BODY_S, SUBPROTOCOL
 from mycelium.errors import RequestRefused
 from mycelium.http import gate, sealing
 from mycelium.http.gate import Claim, Nonces
@@ -31,6 +31,7 @@ OFFER: Final = "mycelium-session"
 """A header of answers to validators whose signature is good: the protocol of the session that they may open here."""
 _BODILESS: Final = ("GET", "HEAD")
 _NO_CONTENT: Final = (204, 304)
+_DIGITS_MAX: Final = 19
 
 
 class Miner(Protocol):
@@ -89,6 +90,7 @@ class SignedRequests:
         self._door = door
         self._body_bytes_max = body_bytes_max
         self._body_s = body_s
+        self._coming_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
@@ -146,9 +148,13 @@ class SignedRequests:
         """All of it; None when the other side left. 413, 408."""
         too_large = RequestRefused(413, f"A body may have {self._body_bytes_max} bytes")
         for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > self._body_bytes_max:
+            # More digits than any length has are not even read: that takes time of its own.
+            if (name == b"content-length" and value.isdigit()) and (
+                len(value) > _DIGITS_MAX or int(value) > self._body_bytes_max
+            ):
                 raise too_large
-        parts, size = [], 0
+        parts: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(self._body_s):
                 while True:
@@ -158,12 +164,17 @@ class SignedRequests:
                     part = message.get("body", b"")
                     parts.append(part)
                     size += len(part)
+                    self._coming_bytes += len(part)
                     if size > self._body_bytes_max:
                         raise too_large
+                    if self._coming_bytes > HTTP_BODIES_BYTES_MAX:
+                        raise RequestRefused(429, "Too many bodies are on their way")
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError:
             raise RequestRefused(408, f"The body did not come within {self._body_s:g} s") from None
+        finally:
+            self._coming_bytes -= size
 
     def _check(self, scope: Scope, claim: Claim, body: bytes, miner: Miner) -> tuple[Checked, Fernet | None]:
         checked = Checked(claim)
@@ -271,7 +282,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
 async def _answer(send: Send, refused: RequestRefused) -> None:
     body = json.dumps({"detail": refused.detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if refused.status in {408, 413}:
+    if refused.status in {408, 413, 429}:
         # What is left of the body is not read.
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})

@@ -76,7 +76,7 @@ def guard(app: FastAPI, get_config: Callable[[], Any], door: Door | None, *, enc
     sessions, None where they are switched off."""
 
     async def miner_of(scope: Scope) -> ConfiguredMiner:
-        return ConfiguredMiner(await _configured(scope.get("app", app), get_config))
+        return ConfiguredMiner(await configured_of(scope.get("app", app), get_config))
 
     app.add_middleware(
         SignedRequests,
@@ -98,7 +98,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return JSONResponse({"detail": details}, status_code=422)
 
 
-async def _configured(app: Any, get_config: Callable[[], Any]) -> Any:
+async def configured_of(app: Any, get_config: Callable[[], Any]) -> Any:
     """What the dependency `get_config` gives, or what a program has put in its place.
 
     A dependency that is no coroutine gets a thread for each request, which costs more than all else that is checked
@@ -115,7 +115,7 @@ async def _configured(app: Any, get_config: Callable[[], Any]) -> Any:
 
 async def configured(request: Request, get_config: Callable[[], Any]) -> Any:
     """The same for a request."""
-    return await _configured(request.app, get_config)
+    return await configured_of(request.app, get_config)
 
 
 _called: weakref.WeakSet[Callable[[], Any]] = weakref.WeakSet()

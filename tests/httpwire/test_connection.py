@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 from httpwire.httpkit import OTHER, VALIDATOR
 from httpwire.minerkit import ME, VALIDATOR_ADDRESS, on_loop
 from httpwire.sessionkit import World, over_session, until
@@ -94,7 +96,6 @@ async def test_fibers_protocol_with_a_miner_that_proves_its_key():
                 "fiber, Fernet (AES-128-CBC, HMAC-SHA256), miner proved, answers sealed"
             )
             assert connection._uuid not in repr(connection)
-            assert not world.sessions._places, "it takes no session either"
 
 
 @on_loop
@@ -225,3 +226,49 @@ async def test_a_client_with_a_transport_of_its_own_has_sessions_that_end_with_t
             await connect(client, world.address, VALIDATOR, OTHER.ss58_address)
         await asyncio.sleep(0)
         assert not [task for task in asyncio.all_tasks() if "dial" in repr(task)]
+
+
+@on_loop
+async def test_fibers_handshake_goes_over_a_session_where_there_is_one(monkeypatch):
+    async with World(encrypted=True) as world:
+        await world.session_opened()
+        monkeypatch.setattr(fibers, "get_public_encryption_key", None)  # which is not asked for
+        key, uuid = await fibers.perform_handshake(world.client, world.address, VALIDATOR, ME)
+        info = world.settings.encryption_keys_handler.get_symmetric_key(VALIDATOR_ADDRESS, uuid)
+        assert info.fernet.decrypt(Fernet(key).encrypt(b"the same key")) == b"the same key"
+        world._secret = Fernet(key), uuid
+        world.sessions._places.clear()  # by HTTP
+        world.sessions._closed = True
+        answer = await world.post("/ask")
+        assert (answer.status_code, over_session(answer)) == (200, False)
+
+
+@on_loop
+async def test_a_key_is_only_given_as_it_is_over_a_session():
+    async with World(encrypted=True) as world:
+        given = {"symmetric_key": base64.b64encode(bytes(32)).decode(), "symmetric_key_uuid": "u"}
+        assert (await world.post("/mycelium/symmetric-key", given)).status_code == 404
+        await world.session_opened()
+        session = world.session()
+
+        async def give(**changes):
+            body = json.dumps(given | changes).encode()
+            return (await session.ask("POST", "/mycelium/symmetric-key", body, 5)).status_code
+
+        assert await give() == 200
+        assert await give(symmetric_key="no base64!") == 400
+        assert await give(symmetric_key=base64.b64encode(bytes(31)).decode()) == 400
+        assert await give(symmetric_key_uuid="") == 400
+        assert await give(symmetric_key_uuid="x" * 200) == 400
+        assert await give(symmetric_key=1) == 422
+
+
+@on_loop
+async def test_a_miner_that_takes_no_key_over_a_session_gets_it_by_http(monkeypatch):
+    async with World(encrypted=True) as world:
+        await world.session_opened()
+        monkeypatch.setattr("mycelium.http.exchange.OVER_SESSION", "/something-newer")
+        _, uuid = await fibers.perform_handshake(world.client, world.address, VALIDATOR, ME)
+        assert world.settings.encryption_keys_handler.get_symmetric_key(VALIDATOR_ADDRESS, uuid)
+        world.session().link.close()
+        assert await fibers.perform_handshake(world.client, world.address, VALIDATOR, ME)

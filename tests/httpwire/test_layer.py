@@ -12,6 +12,7 @@ from httpwire.httpkit import OTHER, VALIDATOR
 from httpwire.minerkit import ME, VALIDATOR_ADDRESS, on_loop
 
 from mycelium.http import client, sealing
+from mycelium.http import layer as layer_module
 from mycelium.http.layer import CHECKED, SignedRequests
 from mycelium.http.nonces import NonceBook
 
@@ -251,3 +252,47 @@ async def test_where_the_signature_is_not_good_nothing_is_sealed():
     headers = [*encrypted_headers(signature="0x"), (sealing.ACCEPT, sealing.FERNET)]
     _, answered, body = await call(app, headers, b"x", miner=Miner())
     assert (b"mycelium-sealed" in answered, body) == (False, b"answer")
+
+
+@on_loop
+async def test_a_length_of_thousands_of_digits_is_too_large():
+    for digits in ("9" * 5_000, "9" * 20):
+        app = App()
+        assert (await call(app, [("content-length", digits)], b"x"))[0] == 413
+        assert not app.scopes
+
+
+@on_loop
+async def test_all_bodies_on_their_way_have_one_limit(monkeypatch):
+    monkeypatch.setattr(layer_module, "HTTP_BODIES_BYTES_MAX", 100)
+    reached = []
+
+    async def app(scope, receive, send):
+        reached.append(await receive())
+
+    layer = SignedRequests(app, None, encrypted=False)
+    sent, gate = [], asyncio.Event()
+
+    async def send(message):
+        sent.append(message)
+
+    async def slow():
+        if gate.is_set():
+            await asyncio.get_running_loop().create_future()
+        gate.set()
+        return {"type": "http.request", "body": bytes(80), "more_body": True}
+
+    async def quick():
+        return {"type": "http.request", "body": bytes(30), "more_body": False}
+
+    scope = {"type": "http", "method": "POST", "headers": []}
+    waits = asyncio.create_task(layer(dict(scope), slow, send))
+    await gate.wait()
+    await asyncio.sleep(0)
+    await layer(dict(scope), quick, send)
+    assert sent[0]["status"] == 429
+    assert (b"connection", b"close") in sent[0]["headers"]
+    waits.cancel()
+    await asyncio.gather(waits, return_exceptions=True)
+    await layer(dict(scope), quick, send)
+    assert [message["body"] for message in reached] == [bytes(30)], "what ended gives its place back"

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from mycelium.encrypted.miner import dependencies
 from mycelium.encrypted.miner.core import configuration
 from mycelium.encrypted.miner.endpoints.handshake import factory_router as handshake_factory_router
+from mycelium.encrypted.miner.endpoints.handshake import session_calls
 from mycelium.encrypted.miner.security.encryption import decrypt_body
 from mycelium.http import session
 from mycelium.http.session.door import Door
@@ -36,7 +37,10 @@ def factory_app(
     Validators of ours call over sessions on the same port, unless MYCELIUM_SESSIONS=0.
     """
     calls = calls or Calls()
-    door = Door(calls, encrypted=True) if session.enabled() else None
+    door = None
+    if session.enabled():
+        own = session_calls(lambda: gatekeeper.configured_of(app, dependencies.get_config))
+        door = Door(calls, encrypted=True, own=own)
     app = FastAPI(
         lifespan=lifespan_of(
             lambda: configuration.factory_config(), dependencies.get_config, lifespans, door

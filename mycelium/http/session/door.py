@@ -53,10 +53,19 @@ class Served(Miner, Protocol):
 
 
 class Door:
-    """Of one app. natives: its native handlers. encrypted: what its routes expect of a request."""
+    """Of one app. natives: its native handlers. own: more of them, that only sessions reach. encrypted: what its routes
+    expect of a request."""
 
-    def __init__(self, natives: Calls, *, encrypted: bool, observer: Observer | None = None) -> None:
-        self.natives = natives
+    def __init__(
+        self,
+        natives: Calls,
+        *,
+        encrypted: bool,
+        own: Calls | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._natives = natives
+        self._own = own or Calls()
         self.encrypted = encrypted
         self._observer = observer
         self._room: _Room | None = None
@@ -69,6 +78,10 @@ class Door:
             room = self._room = _Room(self, miner, loop)
         room.miner, room.app = miner, app
         await room.enter(scope, receive, send)
+
+    def find(self, method: str, target: str) -> Native | None:
+        """The native handler of a request."""
+        return self._natives.find(method, target) or self._own.find(method, target)
 
     @property
     def sessions(self) -> int:
@@ -169,7 +182,7 @@ class _Room:
         method, target = split_method(text)
         if not method:
             return None
-        native = self._door.natives.find(method, target)
+        native = self._door.find(method, target)
         if native is not None:
             found = _Native(self, native)
             return found.whole if native.streams else found.answer
@@ -186,7 +199,7 @@ class _Room:
         method, target = split_method(text.removeprefix(STREAM))
         if not method:
             return None
-        native = self._door.natives.find(method, target)
+        native = self._door.find(method, target)
         if native is not None:
             return _Native(self, native).items
 

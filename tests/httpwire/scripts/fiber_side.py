@@ -3,7 +3,7 @@
 fiber_side.py serve plain|encrypted          a miner; prints its address, and runs until stdin ends
 fiber_side.py ask plain|encrypted ADDRESS    a validator; prints a list of [status, answer]
 fiber_side.py load plain|encrypted ADDRESS SECONDS IN_FLIGHT BYTES     prints [requests a second, p50 ms, p99 ms]
-fiber_side.py handshakes|sessions encrypted ADDRESS SECONDS            the same of handshakes, one after the other
+fiber_side.py handshakes|sessions|rekeys encrypted ADDRESS SECONDS     the same of handshakes, one after the other
 """
 
 import asyncio
@@ -195,7 +195,8 @@ def show(took, passed):
 
 
 async def handshakes(what, kind, address, seconds):
-    """One after the other: of Fiber's with what they exchange, or sessions from dialling to the end."""
+    """One after the other: Fiber's from no connection on, sessions the same, and Fiber's function where there is a
+    session."""
     handshake = module(kind, "validator.handshake")
     took = []
 
@@ -209,11 +210,12 @@ async def handshakes(what, kind, address, seconds):
         await sessions.open(address, *ADDRESSES, VALIDATOR)
         closing.append(sessions)
 
-    one = fibers if what == "handshakes" else session
+    one = session if what == "sessions" else fibers
     closing = []
     async with httpx.AsyncClient() as http:
         for _ in range(5):
             await one(http)
+            await asyncio.sleep(0.1)
         began = time.perf_counter()
         while time.perf_counter() < began + seconds:
             start = time.perf_counter()
@@ -221,13 +223,18 @@ async def handshakes(what, kind, address, seconds):
             took.append(time.perf_counter() - start)
             while closing:
                 await closing.pop().aclose()
+            if what == "handshakes":
+                # Each begins without a connection, as a session does.
+                await http._transport.aclose()
+                for mount in http._mounts.values():
+                    await mount.aclose()
     show(took, sum(took))
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(sys.argv[2])
-    elif sys.argv[1] in ("handshakes", "sessions"):
+    elif sys.argv[1] in ("handshakes", "sessions", "rekeys"):
         asyncio.run(handshakes(*sys.argv[1:4], float(sys.argv[4])))
     elif sys.argv[1] == "ask":
         asyncio.run(ask(sys.argv[2], sys.argv[3]))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from cryptography.fernet import Fernet
 from fastapi import APIRouter, Depends, Header, HTTPException
+from pydantic import BaseModel
 
 from mycelium import constants as cst
 from mycelium.encrypted.miner.core.configuration import Config
@@ -17,7 +19,9 @@ from mycelium.encrypted.miner.dependencies import (
     verify_request,
 )
 from mycelium.encrypted.miner.security.encryption import get_symmetric_key_b64_from_payload
+from mycelium.errors import HandshakeFailed
 from mycelium.http import exchange
+from mycelium.http.session.native import Calls, Validator
 
 __all__ = [
     "APIRouter",
@@ -58,12 +62,40 @@ async def exchange_symmetric_key(
     key = get_symmetric_key_b64_from_payload(
         payload, config.encryption_keys_handler.private_key, validator_hotkey_address, nonce
     )
-    if not 0 < len(symmetric_key_uuid) <= exchange.UUID_CHARS_MAX:
+    _keep(config, validator_hotkey_address, symmetric_key_uuid, key)
+    return {"status": "Symmetric key exchanged successfully"}
+
+
+class KeyOverSession(BaseModel):
+    """The same exchange where a session has proved and sealed it. symmetric_key: base64."""
+
+    symmetric_key: str
+    symmetric_key_uuid: str
+
+
+def session_calls(config_of: Callable[[], Awaitable[Config]]) -> Calls:
+    """What only sessions reach: a validator's key, as it is."""
+    calls = Calls()
+
+    @calls.on(exchange.OVER_SESSION)
+    async def take(given: KeyOverSession, validator: Validator) -> dict[str, str]:
+        config = await config_of()
+        try:
+            key = exchange.plain_key(given.symmetric_key)
+        except HandshakeFailed as error:
+            raise HTTPException(status_code=400, detail=str(error)) from None
+        _keep(config, validator.hotkey, given.symmetric_key_uuid, key)
+        return {"status": "Symmetric key exchanged successfully"}
+
+    return calls
+
+
+def _keep(config: Config, validator: str, uuid: str, key_b64: str) -> None:
+    if not 0 < len(uuid) <= exchange.UUID_CHARS_MAX:
         raise HTTPException(status_code=400, detail="That is no uuid")
     config.encryption_keys_handler.add_symmetric_key(
-        uuid=symmetric_key_uuid, hotkey_ss58_address=validator_hotkey_address, fernet=Fernet(key)
+        uuid=uuid, hotkey_ss58_address=validator, fernet=Fernet(key_b64)
     )
-    return {"status": "Symmetric key exchanged successfully"}
 
 
 def factory_router() -> APIRouter:
