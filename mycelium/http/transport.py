@@ -7,6 +7,7 @@ once: where its answer cannot come, httpx's exception says so. Parsing is llhttp
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -67,7 +68,8 @@ class Transport(httpx.AsyncBaseTransport):
         while idle:
             # The one used last: the others may grow old.
             connection = idle.pop()
-            if connection.usable and time.monotonic() - connection.idle_since_s < self._idle_s:
+            fresh = time.monotonic() - connection.idle_since_s < self._idle_s
+            if connection.usable and fresh and not connection.readable():
                 connection.begin(request)
                 return connection
             connection.close()
@@ -146,6 +148,16 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether the next request can be sent over it."""
         return self._keep and self._whole and self._lost is None and not self._chunks
+
+    def readable(self) -> bool:
+        """Whether something has come that nobody asked for, its end most of all, and the loop has not seen it yet.
+
+        A program that blocks the loop, as calls to the chain do, asks before the loop has looked.
+        """
+        assert self._wire is not None, "it is connected"
+        poll = select.poll()
+        poll.register(self._wire.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def send(self, request: httpx.Request, body: bytes) -> None:
         """All of the request at once: in two writes it would wait for an acknowledgement in between."""

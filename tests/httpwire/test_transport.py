@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import threading
 
 import httpx
 import pytest
@@ -269,6 +270,36 @@ async def test_old_connections_and_those_that_were_ended_are_not_used():
         for _ in range(2):
             assert (await post(client, server)).text == "ok"
         assert server.connections == 2
+
+
+@on_loop
+async def test_one_that_was_ended_while_the_loop_stood_still_is_not_used():
+    serving, ended, port = threading.Event(), threading.Event(), []
+
+    async def end(reader, writer):
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    async def serve():
+        async with Server(end, OK) as server:
+            port.append(server)
+            serving.set()
+            while len(server.requests) < 2:
+                await asyncio.sleep(0.01)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    serving.wait()
+    async with httpx.AsyncClient() as client:
+        async with sending.stream(client, "POST", port[0].url, {}, b"", 5) as response:
+            # All of the answer is here, and the end of the connection is on its way: the loop stands still.
+            await response.aread()
+            ended.wait()
+        assert (await post(client, port[0])).text == "ok"
+    await asyncio.to_thread(thread.join)
 
 
 @on_loop
