@@ -132,6 +132,8 @@ class _Connection(asyncio.Protocol):
         self._wire: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._lost: BaseException | None = None
+        # It can be lost before anything was asked over it.
+        self._whole, self._keep = True, False
 
     def begin(self, request: httpx.Request) -> None:
         """Ready for one more answer."""

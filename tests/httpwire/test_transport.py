@@ -233,6 +233,27 @@ async def test_what_is_cancelled_or_not_read_frees_its_place():
 
 
 @on_loop
+async def test_one_that_is_cancelled_at_any_step_of_connecting_leaves_no_error_behind():
+    failed = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
+    async with Server(OK) as server:
+        for steps in range(12):
+            transport = Transport(connections_max=1)
+            asked = asyncio.ensure_future(
+                transport.handle_async_request(httpx.Request("POST", server.url, content=b"x"))
+            )
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            asked.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await (await asked).aclose()
+            await asyncio.sleep(0.01)
+            assert not transport._places.locked()
+            await transport.aclose()
+    assert not [context for context in failed if isinstance(context.get("exception"), AttributeError)]
+
+
+@on_loop
 async def test_who_reads_slowly_makes_the_server_wait(monkeypatch):
     monkeypatch.setattr("mycelium.http.transport.HTTP_ANSWER_BUFFER_BYTES_MAX", 10_000)
     total = 4_000_000
