@@ -334,6 +334,8 @@ HTTP_IDLE_S: Final = 4.0
 """A connection is used again within this: servers close theirs after 5 s without a request."""
 HTTP_ANSWER_BUFFER_BYTES_MAX: Final = 256 * 1024
 """Of an answer, read ahead of who asked for it."""
+HTTP_FIELDS_BYTES_MAX: Final = 100 * 1024
+"""Of an answer's headers, or of its trailers, as httpx has it."""
 HTTP_HANDSHAKE_S: Final = 3
 """For each of the two requests of a handshake, as Fiber has it."""
 

@@ -16,7 +16,12 @@ from typing import Any, Final
 import httptools
 import httpx
 
-from mycelium.config import HTTP_ANSWER_BUFFER_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_IDLE_S
+from mycelium.config import (
+    HTTP_ANSWER_BUFFER_BYTES_MAX,
+    HTTP_CONNECTIONS_MAX,
+    HTTP_FIELDS_BYTES_MAX,
+    HTTP_IDLE_S,
+)
 
 _Place = tuple[str, int]
 _HTTP: Final = "http"
@@ -145,6 +150,7 @@ class _Connection(asyncio.Protocol):
         self._buffered = 0
         self._headed = self._whole = self._more = self._keep = False
         self._paused = False
+        self._fields_bytes = 0
 
     @property
     def usable(self) -> bool:
@@ -220,12 +226,16 @@ class _Connection(asyncio.Protocol):
             # Nobody asked for it: what came would be taken for the next answer.
             self.close()
             return
+        self._fields_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fail("the server wants another protocol")
         except httptools.HttpParserError as error:
             self._fail(f"the answer is no HTTP: {error}")
+        if self._fields_bytes > HTTP_FIELDS_BYTES_MAX:
+            # The parser has no bound of its own, and keeps a field until it is whole.
+            self._fail("the answer has too large headers")
         if self._more:
             self.close()
         self._wake()
@@ -262,7 +272,8 @@ class _Connection(asyncio.Protocol):
             self.reason = reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._more:
+        # After the body come trailers, which are no headers.
+        if not self._headed:
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -279,6 +290,7 @@ class _Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         if self._more:
             return
+        self._fields_bytes = 0
         self._chunks.append(data)
         self._buffered += len(data)
         if self._buffered > HTTP_ANSWER_BUFFER_BYTES_MAX and not self._paused and self._wire is not None:

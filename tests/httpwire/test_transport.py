@@ -163,6 +163,43 @@ async def test_an_answer_that_is_none(raw, error):
         assert (await post(client, server)).text == "ok"
 
 
+@pytest.mark.parametrize(
+    ("head", "more"),
+    [
+        (b"HTTP/1.1 200 OK\r\nx: ", b"a" * 1_000),
+        (b"HTTP/1.1 200 OK\r\n", b"x: a\r\n" * 200),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n" * 30),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", b"x: a\r\n" * 200),
+    ],
+    ids=["a field", "fields", "interim answers", "trailers"],
+)
+@on_loop
+async def test_headers_without_end(head, more):
+    sent = 0
+
+    async def endless(reader, writer):
+        nonlocal sent
+        writer.write(head)
+        while True:
+            writer.write(more)
+            await writer.drain()
+            sent += len(more)
+
+    async with Server(endless) as server, httpx.AsyncClient() as client:
+        with pytest.raises(httpx.RemoteProtocolError, match="too large"):
+            await post(client, server)
+        assert sent < 16_000_000, "what the kernel keeps between both"
+
+
+@on_loop
+async def test_trailers_are_no_headers():
+    raw = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\ncontent-encoding: gzip\r\n\r\n"
+    async with Server(raw) as server, httpx.AsyncClient() as client:
+        answer = await post(client, server)
+        assert answer.text == "ok"
+        assert "content-encoding" not in answer.headers
+
+
 @on_loop
 async def test_times_have_ends():
     async def never(reader, writer):
