@@ -151,6 +151,7 @@ class _Connection(asyncio.Protocol):
         self._headed = self._whole = self._more = self._keep = False
         self._paused = False
         self._fields_bytes = 0
+        self._ended = False
 
     @property
     def usable(self) -> bool:
@@ -245,13 +246,18 @@ class _Connection(asyncio.Protocol):
             self._lost = httpx.RemoteProtocolError(why, request=self._request)
         self.close()
 
+    def eof_received(self) -> None:
+        self._ended = True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._keep = False
         if self._lost is None and not self._whole:
-            if self._headed and self._until_end:
+            if self._ended and self._headed and self._until_end:
                 self._whole = True
             elif exc is not None:
                 self._lost = httpx.ReadError(str(exc), request=self._request)
+            elif not self._ended:
+                self._lost = httpx.ReadError("the connection was closed on this side", request=self._request)
             else:
                 part = "a whole" if self._headed else "any"
                 self._lost = httpx.RemoteProtocolError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import socket
+import struct
 import threading
 
 import httpx
@@ -134,6 +136,31 @@ async def test_one_that_ends_with_its_connection():
         assert server.connections == 2
 
 
+@on_loop
+async def test_one_that_breaks_off_is_not_taken_for_one_that_ends():
+    async def broken(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nhalf of it")
+        await writer.drain()
+        await heard.wait()
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    for own in (False, True):
+        heard = asyncio.Event()
+        transport = Transport()
+        async with Server(broken) as server, httpx.AsyncClient(transport=transport) as client:
+            reading = asyncio.ensure_future(client.post(server.url))
+            while not any(connection._chunks for connection in transport._open):
+                await asyncio.sleep(0)
+            if own:
+                await transport.aclose()
+            else:
+                heard.set()
+            with pytest.raises(httpx.ReadError):
+                await reading
+
+
 @pytest.mark.parametrize(
     ("raw", "error"),
     [
@@ -193,7 +220,9 @@ async def test_headers_without_end(head, more):
 
 @on_loop
 async def test_trailers_are_no_headers():
-    raw = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\ncontent-encoding: gzip\r\n\r\n"
+    raw = (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\ncontent-encoding: gzip\r\n\r\n"
+    )
     async with Server(raw) as server, httpx.AsyncClient() as client:
         answer = await post(client, server)
         assert answer.text == "ok"
