@@ -292,9 +292,14 @@ class _Connection(asyncio.Protocol):
         self._until_end = not names & {b"content-length", b"transfer-encoding"}
         self._keep = bool(self._parser.should_keep_alive())
         self._headed = True
+        if self._request.method == "HEAD":
+            # What its headers tell of a body is another request's; the parser waits for it in vain.
+            self._whole = True
 
     def on_body(self, data: bytes) -> None:
-        if self._more:
+        if self._whole:
+            # Of a second answer, or of one to HEAD.
+            self._more = True
             return
         self._fields_bytes = 0
         self._chunks.append(data)

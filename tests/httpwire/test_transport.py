@@ -112,6 +112,25 @@ async def test_shapes_of_answers(raw, text):
         assert server.connections == 1
 
 
+@pytest.mark.parametrize("field", [b"content-length: 9", b"transfer-encoding: chunked"])
+@on_loop
+async def test_an_answer_to_head_has_no_body(field):
+    raw = b"HTTP/1.1 200 OK\r\n" + field + b"\r\n\r\n"
+    async with Server(raw, raw, OK) as server, httpx.AsyncClient(transport=Transport()) as client:
+        for _ in range(2):
+            assert (await client.head(server.url, timeout=1)).content == b""
+        assert (await client.get(server.url)).text == "ok"
+        assert server.connections == 1
+
+
+@on_loop
+async def test_a_body_after_an_answer_to_head_is_taken_for_none():
+    async with Server(OK) as server, httpx.AsyncClient(transport=Transport()) as client:
+        for _ in range(2):
+            assert (await client.head(server.url, timeout=1)).content == b""
+        assert server.connections == 2
+
+
 @pytest.mark.parametrize("size", [1, 7])
 @on_loop
 async def test_an_answer_that_comes_in_pieces(size):
