@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import select
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -33,7 +33,10 @@ class Transport(httpx.AsyncBaseTransport):
 
     def __init__(self, *, connections_max: int = HTTP_CONNECTIONS_MAX, idle_s: float = HTTP_IDLE_S) -> None:
         self._idle_s = idle_s
-        self._idle: dict[_Place, deque[_Connection]] = {}
+        self._connections_max = connections_max
+        self._idle: OrderedDict[_Connection, None] = OrderedDict()
+        """Oldest first."""
+        self._idle_at: dict[_Place, OrderedDict[_Connection, None]] = {}
         self._places = asyncio.Semaphore(connections_max)
         self._open: set[_Connection] = set()
 
@@ -69,15 +72,16 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def _connect(self, request: httpx.Request, timeout_s: float | None) -> _Connection:
         place = request.url.host, request.url.port or _PORT
-        idle = self._idle.get(place)
-        while idle:
+        while place in self._idle_at:
             # The one used last: the others may grow old.
-            connection = idle.pop()
+            connection = next(reversed(self._idle_at[place]))
+            self._take(connection)
             fresh = time.monotonic() - connection.idle_since_s < self._idle_s
             if connection.usable and fresh and not connection.readable():
                 connection.begin(request)
                 return connection
             connection.close()
+        self._retire(1)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
@@ -87,7 +91,7 @@ class Transport(httpx.AsyncBaseTransport):
         except OSError as error:
             raise httpx.ConnectError(str(error), request=request) from None
         self._open.add(connection)
-        connection.on_lost = self._open.discard
+        connection.on_lost = self._forget
         connection.begin(request)
         return connection
 
@@ -98,13 +102,39 @@ class Transport(httpx.AsyncBaseTransport):
             connection.close()
             return
         connection.idle_since_s = time.monotonic()
-        self._idle.setdefault(connection.place, deque()).append(connection)
+        self._idle[connection] = None
+        self._idle_at.setdefault(connection.place, OrderedDict())[connection] = None
+        self._retire(0)
+
+    def _retire(self, new: int) -> None:
+        """Close what is idle for too long, and the oldest of the others where so many new ones have no room."""
+        now_s = time.monotonic()
+        while self._idle:
+            connection = next(iter(self._idle))
+            fresh = now_s - connection.idle_since_s < self._idle_s
+            if fresh and len(self._open) + new <= self._connections_max:
+                return
+            self._forget(connection)
+            connection.close()
+
+    def _take(self, connection: _Connection) -> None:
+        """It is idle no more."""
+        del self._idle[connection]
+        others = self._idle_at[connection.place]
+        del others[connection]
+        if not others:
+            del self._idle_at[connection.place]
+
+    def _forget(self, connection: _Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._take(connection)
 
     async def aclose(self) -> None:
         """Close all connections."""
         for connection in list(self._open):
+            self._forget(connection)
             connection.close()
-        self._idle.clear()
 
 
 class _Body(httpx.AsyncByteStream):

@@ -296,6 +296,42 @@ async def test_no_more_connections_than_allowed():
 
 
 @on_loop
+async def test_idle_connections_count_too():
+    transport = Transport(connections_max=3)
+    async with contextlib.AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(Server(OK)) for _ in range(4)]
+        client = await stack.enter_async_context(httpx.AsyncClient(transport=transport))
+        for server in servers:
+            await asyncio.gather(*(client.post(server.url) for _ in range(3)))
+            assert len(transport._open) <= 3
+        await client.post(servers[-1].url)
+        assert servers[-1].connections == 3, "those used last are kept"
+
+
+@on_loop
+async def test_idle_connections_are_closed_though_nobody_asks_there_again():
+    transport = Transport(idle_s=0.01)
+    async with Server(OK) as first, Server(OK) as second, httpx.AsyncClient(transport=transport) as client:
+        await client.post(first.url)
+        await asyncio.sleep(0.02)
+        await client.post(second.url)
+        assert [connection.place[1] for connection in transport._open] == [second.port]
+
+
+@on_loop
+async def test_what_the_server_ended_is_forgotten():
+    transport = Transport()
+    async with httpx.AsyncClient(transport=transport) as client:
+        async with Server(OK) as server:
+            await asyncio.gather(*(client.post(server.url) for _ in range(3)))
+            assert len(transport._idle) == 3
+        while transport._open:
+            await asyncio.sleep(0)
+        assert not transport._idle
+        assert not transport._idle_at
+
+
+@on_loop
 async def test_what_is_cancelled_or_not_read_frees_its_place():
     big = b"HTTP/1.1 200 OK\r\ncontent-length: 9000000\r\n\r\n" + b"x" * 1_000
 
