@@ -71,7 +71,9 @@ class Transport(httpx.AsyncBaseTransport):
         )
 
     async def _connect(self, request: httpx.Request, timeout_s: float | None) -> _Connection:
-        place = request.url.host, request.url.port or _PORT
+        port = request.url.port
+        # 0 is what a node has that serves nothing: it must not become the port of somebody else's server.
+        place = request.url.host, _PORT if port is None else port
         while place in self._idle_at:
             # The one used last: the others may grow old.
             connection = next(reversed(self._idle_at[place]))
@@ -203,7 +205,11 @@ class _Connection(asyncio.Protocol):
         assert self._wire is not None, "it is connected"
         lines = [b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), request.url.raw_path)]
         lines += [b"%b: %b\r\n" % pair for pair in request.headers.raw]
-        self._wire.write(b"%b\r\n%b" % (b"".join(lines), body))
+        head = b"".join(lines)
+        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+            # A value that came from elsewhere would be one more header, or one more request.
+            raise httpx.LocalProtocolError("a header has a line end in it", request=request)
+        self._wire.write(b"%b\r\n%b" % (head, body))
 
     async def head(self, timeout_s: float | None) -> None:
         """Wait for status and headers. httpx.ReadTimeout, RemoteProtocolError, ReadError."""

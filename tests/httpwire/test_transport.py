@@ -274,6 +274,32 @@ async def test_nobody_there():
 
 
 @on_loop
+async def test_port_0_is_not_port_80(monkeypatch):
+    places = []
+
+    async def connect(make, host, port):
+        places.append(port)
+        raise ConnectionRefusedError
+
+    async with httpx.AsyncClient() as client:
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", connect)
+        for url in ("http://127.0.0.1:0/", "http://127.0.0.1/"):
+            with pytest.raises(httpx.ConnectError):
+                await sending.send(client, "GET", url, {}, None, 1)
+    assert places == [0, 80]
+
+
+@pytest.mark.parametrize("value", ["a\r\nother: b", "a\nb", "a\rb", "a\0b"])
+@on_loop
+async def test_no_header_becomes_two(value):
+    async with Server(OK) as server, httpx.AsyncClient() as client:
+        with pytest.raises(httpx.LocalProtocolError):
+            await sending.send(client, "POST", server.url, {"x": value}, b"", 5)
+        assert not server.requests
+        assert (await post(client, server)).text == "ok"
+
+
+@on_loop
 async def test_no_more_connections_than_allowed():
     gate = asyncio.Event()
 
