@@ -55,6 +55,7 @@ class Transport(httpx.AsyncBaseTransport):
             connection = await self._connect(request, timeouts.get("connect"))
             try:
                 connection.send(request, body)
+                await connection.sent(timeouts.get("write"))
                 await connection.head(timeouts.get("read"))
             except BaseException:
                 connection.close()
@@ -171,6 +172,7 @@ class _Connection(asyncio.Protocol):
         self._lost: BaseException | None = None
         # It can be lost before anything was asked over it.
         self._whole, self._keep = True, False
+        self._blocked = False
 
     def begin(self, request: httpx.Request) -> None:
         """Ready for one more answer."""
@@ -210,6 +212,14 @@ class _Connection(asyncio.Protocol):
             # A value that came from elsewhere would be one more header, or one more request.
             raise httpx.LocalProtocolError("a header has a line end in it", request=request)
         self._wire.write(b"%b\r\n%b" % (head, body))
+
+    async def sent(self, timeout_s: float | None) -> None:
+        """Wait until the system took all but a little of it, or the answer begins before. httpx.WriteTimeout."""
+        while self._blocked and not self._headed:
+            try:
+                await self._wait(timeout_s)
+            except httpx.ReadTimeout:
+                raise httpx.WriteTimeout("the request was not taken in time", request=self._request) from None
 
     async def head(self, timeout_s: float | None) -> None:
         """Wait for status and headers. httpx.ReadTimeout, RemoteProtocolError, ReadError."""
@@ -281,6 +291,13 @@ class _Connection(asyncio.Protocol):
         if not self._whole:
             self._lost = httpx.RemoteProtocolError(why, request=self._request)
         self.close()
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        self._wake()
 
     def eof_received(self) -> None:
         self._ended = True

@@ -265,6 +265,35 @@ async def test_times_have_ends():
 
 
 @on_loop
+async def test_the_time_for_an_answer_begins_when_the_request_is_sent():
+    size = 8_000_000
+
+    async def slow(reader, writer):
+        await asyncio.sleep(0.3)
+        await reader.readexactly(size)
+        await asyncio.sleep(0.3)
+        writer.write(OK)
+
+    async def early(reader, writer):
+        writer.write(b"HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        await asyncio.sleep(1)
+
+    async def never(reader, writer):
+        await asyncio.sleep(1)
+
+    async def ask(server):
+        request = client.build_request("POST", server.url, content=bytes(size), timeout=0.45)
+        request.headers["content-length"] = "0"  # the test's server leaves the body to its answer
+        return await Transport().handle_async_request(request)
+
+    async with httpx.AsyncClient() as client, Server(slow, early, never) as server:
+        assert (await ask(server)).status_code == 200
+        assert (await ask(server)).status_code == 413
+        with pytest.raises(httpx.WriteTimeout):
+            await ask(server)
+
+
+@on_loop
 async def test_nobody_there():
     async with Server(OK) as server:
         pass
