@@ -11,7 +11,7 @@ import select
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httptools
 import httpx
@@ -265,8 +265,8 @@ class _Connection(asyncio.Protocol):
     # --- asyncio ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "a stream"
-        self._wire = transport
+        # Not asserted: uvloop's is none by its type.
+        self._wire = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if self._whole:

@@ -11,6 +11,7 @@ import threading
 
 import httpx
 import pytest
+import uvloop
 from httpwire.minerkit import on_loop
 
 from mycelium.http import sending
@@ -74,6 +75,17 @@ async def test_a_connection_is_used_again():
         assert f"\r\nHost: 127.0.0.1:{server.port}\r\n".encode().lower() in head.lower()
         assert b"\r\nx-mine: 1\r\n" in head
         assert body == b"x"
+
+
+def test_on_another_loop():
+    async def ask():
+        async with Server(OK) as server, httpx.AsyncClient() as client:
+            for size in (1, 1_000_000, 1):
+                assert (await post(client, server, bytes(size))).text == "ok"
+            assert server.connections == 1
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(ask())
 
 
 @on_loop
