@@ -113,8 +113,10 @@ class NonceBook:
 
     def close(self) -> None:
         """Idempotent."""
-        if self._db is not None:
-            self._db.close()
+        # SQLite ends the process where a connection is closed while another thread is in it.
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
 
 
 def _number(nonce: str) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -88,6 +90,34 @@ def test_threads_share_one(clock, tmp_path):
         first = list(threads.map(lambda nonce: book.commit(A, nonce), nonces * 4))
     assert first.count(True) == 200
     book.close()
+
+
+def test_closing_waits_for_who_is_in_the_file(tmp_path):
+    script = f"""
+import logging, threading, time
+from pathlib import Path
+from mycelium.http.nonces import NonceBook
+
+logging.disable()
+
+def use(book, name, ended):
+    number = 0
+    while not ended.is_set():
+        number += 1
+        book.commit(b"a" * 32, f"{{time.time_ns()}}_{{name}}{{number}}")
+
+for round in range(40):
+    book, ended = NonceBook(Path({str(tmp_path)!r}) / f"{{round}}.sqlite"), threading.Event()
+    threads = [threading.Thread(target=use, args=(book, name, ended)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.02)
+    book.close()
+    ended.set()
+    for thread in threads:
+        thread.join()
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
 
 
 def test_the_file_is_bounded_by_the_window(clock, tmp_path):
