@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 _BUCKET_NS: Final = 60 * 10**9
 """Nonces are forgotten by the minute in which they say they were made."""
 _KEY_BYTES: Final = 16
+_OPEN_S: Final = 2.0
+"""Workers begin together, and SQLite lets none wait for another that makes the file."""
+_AGAIN_S: Final = 0.005
 _SCHEMA: Final = (
     "create table if not exists seen(minute integer, key blob, primary key(minute, key)) without rowid"
 )
@@ -61,15 +64,25 @@ class NonceBook:
     def _open(self) -> sqlite3.Connection | None:
         if self.path is None:
             return None
-        try:
-            db = sqlitefile.connect(self.path, threads=True)
-            # A kill loses nothing; a machine that crashes is not back before its last nonces are old.
-            db.execute("pragma synchronous=off")
-            db.execute(_SCHEMA)
-        except sqlite3.Error as error:
-            log.error("%s: %s; nonces are kept in memory, and known to this process alone", self.path, error)
-            return None
-        return db
+        end_s = time.monotonic() + _OPEN_S
+        while True:
+            try:
+                db = sqlitefile.connect(self.path, threads=True)
+                # A kill loses nothing; a machine that crashes is not back before its last nonces are old.
+                db.execute("pragma synchronous=off")
+                db.execute(_SCHEMA)
+            except sqlite3.Error as error:
+                if (
+                    getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+                    and time.monotonic() < end_s
+                ):
+                    time.sleep(_AGAIN_S)
+                    continue
+                log.error(
+                    "%s: %s; nonces are kept in memory, and known to this process alone", self.path, error
+                )
+                return None
+            return db
 
     def check(self, account: bytes, nonce: str) -> bool:
         """Whether the nonce is fresh and unused, as far as this process knows. Nothing is stored."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -80,6 +81,28 @@ def test_workers_share_what_they_have_seen(clock, tmp_path):
         assert [worker.commit(A, nonce) for worker in workers].count(True) == 1
     for worker in workers:
         worker.close()
+
+
+def test_workers_that_begin_together_all_have_the_file(clock, tmp_path, caplog):
+    with ThreadPoolExecutor(8) as workers:
+        for number in range(100):
+            path = tmp_path / f"{number}.sqlite"
+            for book in workers.map(lambda path: NonceBook(path, clock_ns=clock), [path] * 8):
+                book.close()
+    assert not caplog.text
+
+
+def test_a_file_that_is_locked_for_a_moment_is_waited_for(clock, tmp_path, caplog):
+    path = tmp_path / "nonces.sqlite"
+    with sqlite3.connect(path, isolation_level=None) as other, ThreadPoolExecutor(1) as thread:
+        other.execute("begin exclusive")
+        made = thread.submit(NonceBook, path, clock_ns=clock)
+        time.sleep(0.3)
+        assert not made.done()
+        other.execute("commit")
+        made.result().close()
+    other.close()
+    assert not caplog.text
 
 
 def test_threads_share_one(clock, tmp_path):
