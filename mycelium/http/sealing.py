@@ -7,7 +7,6 @@ numbered, and ended by one that says so: none can be dropped, moved or cut off u
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -48,14 +47,9 @@ def opened(response: httpx.Response, fernet: Fernet, nonce: str) -> httpx.Respon
         opener.finish()
     else:
         content = _open(fernet, nonce, response.content)
-    headers = [
-        (name, value)
-        for name, value in response.headers.multi_items()
-        if name.lower() not in {SEALED, "content-length", "content-encoding", "transfer-encoding"}
-    ]
     found = httpx.Response(
         response.status_code,
-        headers=headers,
+        headers=_headers(response),
         content=content,
         request=response.request,
         extensions=response.extensions,
@@ -66,17 +60,38 @@ def opened(response: httpx.Response, fernet: Fernet, nonce: str) -> httpx.Respon
 
 async def opened_lines(response: httpx.Response, fernet: Fernet, nonce: str) -> AsyncIterator[str]:
     """The lines of a sealed stream, as `aiter_lines` gives them of a plain one. BrokenSeal."""
-    opener, rest = Opener(fernet, nonce), ""
-    # A letter may be cut by the ends of what was sealed.
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    async for chunk in response.aiter_raw():
-        for piece in opener.feed(chunk):
-            *lines, rest = (rest + decoder.decode(piece)).split("\n")
-            for line in lines:
-                yield line.removesuffix("\r")
-    opener.finish()
-    if rest:
-        yield rest
+    plain = httpx.Response(
+        response.status_code,
+        headers=_headers(response),
+        stream=_Opened(response, fernet, nonce),
+        request=response.request,
+    )
+    async for line in plain.aiter_lines():
+        yield line
+
+
+class _Opened(httpx.AsyncByteStream):
+    """The body of an answer that is opened as it comes."""
+
+    def __init__(self, response: httpx.Response, fernet: Fernet, nonce: str) -> None:
+        self._response = response
+        self._opener = Opener(fernet, nonce)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        # Not as it was on the wire: a middleware of the miner's may have compressed what was sealed.
+        async for chunk in self._response.aiter_bytes():
+            for piece in self._opener.feed(chunk):
+                yield piece
+        self._opener.finish()
+
+
+def _headers(response: httpx.Response) -> list[tuple[str, str]]:
+    """Those of the answer as it was before it was sealed."""
+    return [
+        (name, value)
+        for name, value in response.headers.multi_items()
+        if name.lower() not in {SEALED, "content-length", "content-encoding", "transfer-encoding"}
+    ]
 
 
 class Sealer:

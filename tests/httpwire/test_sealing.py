@@ -106,7 +106,7 @@ def test_a_stream_that_was_changed(change):
 
 def test_lines_of_a_stream_are_those_of_the_plain_one():
     """However the miner cut its text into pieces, and a letter of two bytes too."""
-    text = "é\nzwei\r\n\ndrei"
+    text = "é\nzwei\r\n\ndrei\rvier\u2028fünf"
     raw = text.encode()
     for size in (1, 2, 3, 100):
         wire = stream_of([raw[at : at + size] for at in range(0, len(raw), size)])
@@ -116,11 +116,16 @@ def test_lines_of_a_stream_are_those_of_the_plain_one():
                 yield line
 
         async def read(chunks=chunks):
-            response = httpx.Response(200, headers={sealing.SEALED: sealing.STREAM}, content=chunks())
+            response = httpx.Response(
+                200,
+                headers={sealing.SEALED: sealing.STREAM},
+                content=chunks(),
+                request=httpx.Request("POST", "http://miner/ask"),
+            )
             assert sealing.is_sealed(response)
             return [line async for line in sealing.opened_lines(response, FERNET, NONCE)]
 
-        assert asyncio.run(read()) == ["é", "zwei", "", "drei"]
+        assert asyncio.run(read()) == text.splitlines()
 
 
 def test_a_stream_that_was_read_whole():

@@ -1,0 +1,59 @@
+"""What programs do with their answers, compress them above all, goes on where answers are sealed."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from cryptography.fernet import Fernet
+from fastapi import APIRouter, Depends
+from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.responses import StreamingResponse
+from httpwire.httpkit import VALIDATOR
+from httpwire.minerkit import ME, VALIDATOR_ADDRESS, app_of, asking, config, on_loop
+
+from mycelium.encrypted.miner import dependencies
+from mycelium.encrypted.validator import handshake, requests
+
+TEXT = "line one\nline two\n" * 100
+
+
+def router():
+    made = APIRouter(
+        dependencies=[Depends(dependencies.blacklist_low_stake), Depends(dependencies.verify_request)]
+    )
+
+    @made.post("/stream")
+    async def stream():
+        async def parts():
+            for at in range(0, len(TEXT), 70):
+                yield TEXT[at : at + 70]
+
+        return StreamingResponse(parts(), media_type="text/plain")
+
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@contextlib.asynccontextmanager
+async def parties_of(app):
+    """Arguments of a validator's requests, after a handshake."""
+    async with asking(app) as client:
+        key, uuid = await handshake.perform_handshake(client, "http://miner", VALIDATOR, ME)
+        yield client, "http://miner", VALIDATOR_ADDRESS, ME, VALIDATOR, Fernet(key), uuid
+
+
+async def streamed(parties, path):
+    return [line async for line in requests.make_streamed_post(*parties, path, {})]
+
+
+@on_loop
+async def test_a_stream_that_is_compressed_after_it_was_sealed():
+    app = app_of(config(encrypted=True), router(), encrypted=True)
+    app.add_middleware(GZipMiddleware, minimum_size=1)
+    async with parties_of(app) as parties:
+        assert await streamed(parties, "/stream") == TEXT.splitlines()
