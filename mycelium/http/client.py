@@ -133,8 +133,10 @@ async def stream(
     async with sending.stream(client, "POST", url, asked, body, timeout_s) as response:
         try:
             response.raise_for_status()
-        except httpx.HTTPStatusError:
+        except httpx.HTTPStatusError as error:
             await response.aread()
+            if fernet is not None:
+                response = error.response = sealing.opened(response, fernet, headers[NONCE])
             log.error("%s answered %d: %s", url, response.status_code, response.text[:500])
             raise
         if fernet is not None and sealing.is_sealed(response):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
+import httpx
 import pytest
 from cryptography.fernet import Fernet
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, HTTPException
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import StreamingResponse
 from httpwire.httpkit import VALIDATOR
@@ -30,6 +31,10 @@ def router():
                 yield TEXT[at : at + 70]
 
         return StreamingResponse(parts(), media_type="text/plain")
+
+    @made.post("/refused")
+    async def refused():
+        raise HTTPException(status_code=418, detail="why not")
 
     return made
 
@@ -57,3 +62,12 @@ async def test_a_stream_that_is_compressed_after_it_was_sealed():
     app.add_middleware(GZipMiddleware, minimum_size=1)
     async with parties_of(app) as parties:
         assert await streamed(parties, "/stream") == TEXT.splitlines()
+
+
+@on_loop
+async def test_a_refusal_instead_of_a_stream_is_opened(caplog):
+    async with parties_of(app_of(config(encrypted=True), router(), encrypted=True)) as parties:
+        with pytest.raises(httpx.HTTPStatusError) as refused:
+            await streamed(parties, "/refused")
+    assert refused.value.response.json() == {"detail": "why not"}
+    assert "why not" in caplog.text
