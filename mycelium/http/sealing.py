@@ -27,8 +27,8 @@ _HEAD_BYTES: Final = _NUMBER_BYTES + _KIND_BYTES
 
 
 def is_sealed(response: httpx.Response) -> bool:
-    """Whether a streamed answer is sealed."""
-    return bool(response.headers.get(SEALED) == STREAM)
+    """Whether an answer is sealed, whole or as a stream."""
+    return SEALED in response.headers
 
 
 def sealed(fernet: Fernet, nonce: str, data: bytes) -> bytes:
@@ -59,13 +59,18 @@ def opened(response: httpx.Response, fernet: Fernet, nonce: str) -> httpx.Respon
 
 
 async def opened_lines(response: httpx.Response, fernet: Fernet, nonce: str) -> AsyncIterator[str]:
-    """The lines of a sealed stream, as `aiter_lines` gives them of a plain one. BrokenSeal."""
-    plain = httpx.Response(
-        response.status_code,
-        headers=_headers(response),
-        stream=_Opened(response, fernet, nonce),
-        request=response.request,
-    )
+    """The lines of a sealed answer, as `aiter_lines` gives them of a plain one. BrokenSeal."""
+    if response.headers[SEALED] == STREAM:
+        plain = httpx.Response(
+            response.status_code,
+            headers=_headers(response),
+            stream=_Opened(response, fernet, nonce),
+            request=response.request,
+        )
+    else:
+        # It came in one piece, though it was asked for as a stream.
+        await response.aread()
+        plain = opened(response, fernet, nonce)
     async for line in plain.aiter_lines():
         yield line
 

@@ -32,6 +32,10 @@ def router():
 
         return StreamingResponse(parts(), media_type="text/plain")
 
+    @made.post("/whole")
+    async def whole():
+        return {"answer": "all of it"}
+
     @made.post("/refused")
     async def refused():
         raise HTTPException(status_code=418, detail="why not")
@@ -71,3 +75,9 @@ async def test_a_refusal_instead_of_a_stream_is_opened(caplog):
             await streamed(parties, "/refused")
     assert refused.value.response.json() == {"detail": "why not"}
     assert "why not" in caplog.text
+
+
+@on_loop
+async def test_a_whole_answer_where_a_stream_was_asked_for():
+    async with parties_of(app_of(config(encrypted=True), router(), encrypted=True)) as parties:
+        assert await streamed(parties, "/whole") == ['{"answer":"all of it"}']
