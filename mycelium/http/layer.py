@@ -208,7 +208,11 @@ class _Sealed:
 
 
 def _with(start: Message, how: str, length: int | None) -> Message:
-    headers = [(name, value) for name, value in start.get("headers", ()) if name.lower() != b"content-length"]
+    headers = [
+        (sealing.ENCODING.encode() if name.lower() == b"content-encoding" else name, value)
+        for name, value in start.get("headers", ())
+        if name.lower() != b"content-length"
+    ]
     headers.append((sealing.SEALED.encode(), how.encode()))
     if length is not None:
         headers.append((b"content-length", str(length).encode()))

@@ -17,6 +17,8 @@ from mycelium.errors import BrokenSeal
 
 ACCEPT: Final = "mycelium-accept"
 SEALED: Final = "mycelium-sealed"
+ENCODING: Final = "mycelium-encoding"
+"""What Content-Encoding the answer had before it was sealed; over what is sealed it would tell a lie."""
 FERNET: Final = "fernet"
 STREAM: Final = "fernet-stream"
 _END: Final = b"end"
@@ -93,7 +95,7 @@ class _Opened(httpx.AsyncByteStream):
 def _headers(response: httpx.Response) -> list[tuple[str, str]]:
     """Those of the answer as it was before it was sealed."""
     return [
-        (name, value)
+        ("content-encoding" if name.lower() == ENCODING else name, value)
         for name, value in response.headers.multi_items()
         if name.lower() not in {SEALED, "content-length", "content-encoding", "transfer-encoding"}
     ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 
 import httpx
 import pytest
 from cryptography.fernet import Fernet
 from fastapi import APIRouter, Depends, HTTPException
 from fastapi.middleware.gzip import GZipMiddleware
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from httpwire.httpkit import VALIDATOR
 from httpwire.minerkit import ME, VALIDATOR_ADDRESS, app_of, asking, config, on_loop
 
@@ -35,6 +36,20 @@ def router():
     @made.post("/whole")
     async def whole():
         return {"answer": "all of it"}
+
+    @made.post("/compressed")
+    async def compressed():
+        return Response(gzip.compress(TEXT.encode()), headers={"content-encoding": "gzip"})
+
+    @made.post("/compressed-stream")
+    async def compressed_stream():
+        whole = gzip.compress(TEXT.encode())
+
+        async def parts():
+            for at in range(0, len(whole), 7):
+                yield whole[at : at + 7]
+
+        return StreamingResponse(parts(), headers={"content-encoding": "gzip"})
 
     @made.post("/refused")
     async def refused():
@@ -81,3 +96,13 @@ async def test_a_refusal_instead_of_a_stream_is_opened(caplog):
 async def test_a_whole_answer_where_a_stream_was_asked_for():
     async with parties_of(app_of(config(encrypted=True), router(), encrypted=True)) as parties:
         assert await streamed(parties, "/whole") == ['{"answer":"all of it"}']
+
+
+@on_loop
+async def test_what_was_compressed_before_it_was_sealed():
+    async with parties_of(app_of(config(encrypted=True), router(), encrypted=True)) as parties:
+        for path in ("/compressed", "/compressed-stream"):
+            assert await streamed(parties, path) == TEXT.splitlines()
+            answer = await requests.make_non_streamed_post(*parties, path, {})
+            assert answer.text == TEXT
+            assert answer.headers["content-encoding"] == "gzip"
