@@ -21,6 +21,8 @@ ENCODING: Final = "mycelium-encoding"
 """What Content-Encoding the answer had before it was sealed; over what is sealed it would tell a lie."""
 FERNET: Final = "fernet"
 STREAM: Final = "fernet-stream"
+_LINE: Final = "line:"
+"""Nothing seals the header that tells a stream from a whole answer: a line of one must not pass for the other."""
 _END: Final = b"end"
 _DATA: Final = b"data"
 _NUMBER_BYTES: Final = 8
@@ -48,7 +50,7 @@ def opened(response: httpx.Response, fernet: Fernet, nonce: str) -> httpx.Respon
         content = b"".join(opener.feed(response.content))
         opener.finish()
     else:
-        content = _open(fernet, nonce, response.content)
+        content = _open(fernet, _bound(nonce), response.content)
     found = httpx.Response(
         response.status_code,
         headers=_headers(response),
@@ -106,7 +108,7 @@ class Sealer:
 
     def __init__(self, fernet: Fernet, nonce: str) -> None:
         self._fernet = fernet
-        self._nonce = nonce
+        self._bound = _bound(nonce, _LINE)
         self._next = 0
 
     def line(self, data: bytes, *, last: bool = False) -> bytes:
@@ -114,7 +116,7 @@ class Sealer:
         kind = _END if last else _DATA
         number = self._next.to_bytes(_NUMBER_BYTES, "big")
         self._next += 1
-        return sealed(self._fernet, self._nonce, number + kind.ljust(_KIND_BYTES) + data) + b"\n"
+        return self._fernet.encrypt(self._bound + number + kind.ljust(_KIND_BYTES) + data) + b"\n"
 
 
 class Opener:
@@ -122,7 +124,7 @@ class Opener:
 
     def __init__(self, fernet: Fernet, nonce: str) -> None:
         self._fernet = fernet
-        self._nonce = nonce
+        self._bound = _bound(nonce, _LINE)
         self._next = 0
         self._rest = b""
         self._ended = False
@@ -132,7 +134,7 @@ class Opener:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         found = []
         for line in lines:
-            plain = _open(self._fernet, self._nonce, line)
+            plain = _open(self._fernet, self._bound, line)
             number, kind = int.from_bytes(plain[:_NUMBER_BYTES], "big"), plain[_NUMBER_BYTES:_HEAD_BYTES]
             if number != self._next or self._ended:
                 raise BrokenSeal("a line of the stream is missing, or came twice")
@@ -147,15 +149,15 @@ class Opener:
             raise BrokenSeal("the stream was cut off")
 
 
-def _bound(nonce: str) -> bytes:
-    return nonce.encode() + b"\n"
+def _bound(nonce: str, before: str = "") -> bytes:
+    return f"{before}{nonce}\n".encode()
 
 
-def _open(fernet: Fernet, nonce: str, token: bytes) -> bytes:
+def _open(fernet: Fernet, bound: bytes, token: bytes) -> bytes:
     try:
         plain = fernet.decrypt(token)
     except InvalidToken:
         raise BrokenSeal("the answer was changed on the way, or sealed with another key") from None
-    if not plain.startswith(_bound(nonce)):
+    if not plain.startswith(bound):
         raise BrokenSeal("the answer is another request's")
-    return plain[len(_bound(nonce)) :]
+    return plain[len(bound) :]

@@ -133,3 +133,15 @@ def test_a_stream_that_was_read_whole():
     assert sealing.opened(answer(lines, sealing.STREAM), FERNET, NONCE).text == "a\nb\n"
     with pytest.raises(BrokenSeal, match="cut off"):
         sealing.opened(answer(lines[:-10], sealing.STREAM), FERNET, NONCE)
+
+
+def test_a_line_of_a_stream_is_no_whole_answer_nor_the_other_way_round():
+    """Whoever stands in between can write the header that says which it is."""
+    first, *_ = stream_of([b"the first of many"])
+    with pytest.raises(BrokenSeal):
+        sealing.opened(answer(first.strip()), FERNET, NONCE)
+    disguised = (0).to_bytes(8, "big") + b"end "
+    with pytest.raises(BrokenSeal):
+        sealing.opened(
+            answer(sealing.sealed(FERNET, NONCE, disguised) + b"\n", sealing.STREAM), FERNET, NONCE
+        )
