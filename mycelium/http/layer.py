@@ -27,7 +27,10 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CHECKED: Final = "mycelium.checked"
+_LENGTH_DIGITS_MAX: Final = 20
 _BODILESS: Final = ("GET", "HEAD")
+_FILES: Final = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+"""By these a server sends a file that nobody here has seen."""
 _NO_CONTENT: Final = (204, 304)
 
 
@@ -100,6 +103,8 @@ class SignedRequests:
                 scope[CHECKED] = checked
                 if asks_sealed and fernet is not None and scope["method"] != "HEAD":
                     send = _Sealed(send, fernet, claim.nonce)
+                    extensions = scope.get("extensions") or {}
+                    scope["extensions"] = {name: extensions[name] for name in extensions.keys() - _FILES}
         await self._app(scope, _again(body, receive), send)
 
     def _claim(self, headers: list[tuple[bytes, bytes]]) -> tuple[Claim | None, bool]:
@@ -124,7 +129,10 @@ class SignedRequests:
         """All of it; None when the other side left. 413, 408."""
         too_large = RequestRefused(413, f"A body may have {self._body_bytes_max} bytes")
         for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > self._body_bytes_max:
+            if name != b"content-length" or not value.isdigit():
+                continue
+            # Of thousands of digits Python makes no number.
+            if len(value) > _LENGTH_DIGITS_MAX or int(value) > self._body_bytes_max:
                 raise too_large
         parts, size = [], 0
         try:

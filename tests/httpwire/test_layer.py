@@ -254,3 +254,32 @@ async def test_where_the_signature_is_not_good_nothing_is_sealed():
     headers = [*encrypted_headers(signature="0x"), (sealing.ACCEPT, sealing.FERNET)]
     _, answered, body = await call(app, headers, b"x", miner=Miner())
     assert (b"mycelium-sealed" in answered, body) == (False, b"answer")
+
+
+@on_loop
+async def test_a_file_is_not_sent_past_the_seal():
+    app, miner = App(), Miner()
+    layer = SignedRequests(app, lambda scope: miner, encrypted=True)
+    extensions = {"http.response.pathsend": {}, "http.response.zerocopysend": {}, "tls": {}}
+    asked = [*encrypted_headers(), (sealing.ACCEPT, sealing.FERNET)]
+    raw = [(name.lower().encode(), value.encode()) for name, value in asked]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": raw, "extensions": extensions}
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(message):
+        del message
+
+    await layer(scope, receive, send)
+    assert app.scopes[0]["extensions"] == {"tls": {}}
+    await layer({**scope, "headers": [], "extensions": dict(extensions)}, receive, send)
+    assert app.scopes[1]["extensions"] == extensions, (
+        "nor is one that is not sealed sent otherwise than before"
+    )
+
+
+@on_loop
+async def test_a_length_that_is_no_number_to_python():
+    status, _, _ = await call(App(), [("content-length", "9" * 5_000)])
+    assert status == 413
