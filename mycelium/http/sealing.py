@@ -126,12 +126,18 @@ class Opener:
         self._fernet = fernet
         self._bound = _bound(nonce, _LINE)
         self._next = 0
-        self._rest = b""
+        self._rest: list[bytes] = []
         self._ended = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of the lines that are whole now. BrokenSeal."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        # A line may come in thousands of chunks: each byte of it is copied once.
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*self._rest, lines[0]))
+            self._rest.clear()
+        if rest:
+            self._rest.append(rest)
         found = []
         for line in lines:
             plain = _open(self._fernet, self._bound, line)

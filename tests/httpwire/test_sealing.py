@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import httpx
 import pytest
@@ -145,3 +146,13 @@ def test_a_line_of_a_stream_is_no_whole_answer_nor_the_other_way_round():
         sealing.opened(
             answer(sealing.sealed(FERNET, NONCE, disguised) + b"\n", sealing.STREAM), FERNET, NONCE
         )
+
+
+def test_a_line_without_end_takes_time_by_its_size_and_no_more():
+    opener, chunk = Opener(FERNET, NONCE), b"x" * 65_536
+    began_s = time.process_time()
+    for _ in range(600):
+        assert opener.feed(chunk) == []
+    assert time.process_time() - began_s < 1
+    with pytest.raises(BrokenSeal):
+        opener.finish()
