@@ -91,7 +91,8 @@ class Transport(httpx.AsyncBaseTransport):
                 _, connection = await loop.create_connection(lambda: _Connection(place), *place)
         except TimeoutError:
             raise httpx.ConnectTimeout("not connected in time", request=request) from None
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # The second for a name that can be none, which never comes as far as the system.
             raise httpx.ConnectError(str(error), request=request) from None
         self._open.add(connection)
         connection.on_lost = self._forget

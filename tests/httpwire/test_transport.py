@@ -270,6 +270,8 @@ async def test_nobody_there():
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.ConnectError):
             await post(client, server)
+        with pytest.raises(httpx.ConnectError):
+            await sending.send(client, "GET", f"http://{'a' * 70}.invalid/", {}, None, 5)
 
 
 @on_loop
