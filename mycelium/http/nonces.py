@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 _BUCKET_NS: Final = 60 * 10**9
 """Nonces are forgotten by the minute in which they say they were made."""
 _KEY_BYTES: Final = 16
+_INSERT: Final = "insert or ignore into seen values(?, ?)"
+_UNWRITTEN_MAX: Final = 10_000
+"""Nonces that are written once the file can be written again, so that they outlive this process."""
 _OPEN_S: Final = 2.0
 """Workers begin together, and SQLite lets none wait for another that makes the file."""
 _AGAIN_S: Final = 0.005
@@ -53,6 +57,7 @@ class NonceBook:
         self._lock = Lock()
         self._db = self._open()
         self._minute = 0
+        self._unwritten: deque[tuple[int, bytes]] = deque(maxlen=_UNWRITTEN_MAX)
         self._window = ReplayWindow(
             HTTP_NONCES_MAX,
             HTTP_NONCES_PER_VALIDATOR_MAX,
@@ -113,12 +118,14 @@ class NonceBook:
                 oldest = minute - 1 - self.window_ns // _BUCKET_NS
                 self._db.execute("delete from seen where minute<?", (oldest,))
                 self._minute = minute
-            return (
-                self._db.execute("insert or ignore into seen values(?, ?)", (made_minute, key)).rowcount == 1
-            )
+            while self._unwritten:
+                self._db.execute(_INSERT, self._unwritten[0])
+                self._unwritten.popleft()
+            return self._db.execute(_INSERT, (made_minute, key)).rowcount == 1
         except sqlite3.Error as error:
+            self._unwritten.append((made_minute, key))
             # This process still knows its own; to refuse everybody would be worse than what this guards against.
-            log.error("%s: %s; other workers do not know of this request", self.path, error)
+            log.error("%s: %s; other workers do not know of this request yet", self.path, error)
             return True
 
     def __len__(self) -> int:

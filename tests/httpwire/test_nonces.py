@@ -105,6 +105,23 @@ def test_a_file_that_is_locked_for_a_moment_is_waited_for(clock, tmp_path, caplo
     assert not caplog.text
 
 
+def test_what_came_while_the_file_was_locked_is_written_later(clock, tmp_path):
+    path = tmp_path / "nonces.sqlite"
+    book = NonceBook(path, clock_ns=clock)
+    during = [clock.nonce(tail=str(number)) for number in range(3)]
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("begin immediate")
+        assert all(book.commit(A, nonce) for nonce in during)
+        other.execute("commit")
+    other.close()
+    assert book.commit(A, clock.nonce(tail="after"))
+    # No close: as after a kill.
+    worker = NonceBook(path, clock_ns=clock)
+    assert not any(worker.commit(A, nonce) for nonce in during)
+    worker.close()
+    book.close()
+
+
 def test_threads_share_one(clock, tmp_path):
     """A miner's configuration is made on a thread of its own, and its synchronous dependencies run on others."""
     with ThreadPoolExecutor(8) as threads:
