@@ -198,10 +198,7 @@ class _Connection(asyncio.Protocol):
 
         A program that blocks the loop, as calls to the chain do, asks before the loop has looked.
         """
-        assert self._wire is not None, "it is connected"
-        poll = select.poll()
-        poll.register(self._wire.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(self._poll.poll(0))
 
     def send(self, request: httpx.Request, body: bytes) -> None:
         """All of the request at once: in two writes it would wait for an acknowledgement in between."""
@@ -268,6 +265,8 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not asserted: uvloop's is none by its type.
         self._wire = cast("asyncio.Transport", transport)
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self._whole:
