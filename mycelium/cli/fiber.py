@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from mycelium.cli import output
 from mycelium.errors import UsageError
 
+_STAND_IN = str(Path(__file__).with_name("stand_in"))
 _PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
@@ -50,6 +52,10 @@ def run(
             raise UsageError(f"{rest[0]} is no file")
     import mycelium.fiber  # noqa: F401 - from here on `fiber` is this package
 
+    # Also in the processes that it starts: workers of uvicorn, and pools of multiprocessing, begin anew.
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([_STAND_IN, *([before] if before else [])])
+    sys.path.insert(0, _STAND_IN)
     # As Python itself starts a program.
     sys.argv = list(rest)
     if module:

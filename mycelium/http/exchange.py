@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
@@ -76,7 +77,7 @@ def public_key_of(answer: Any, miner: str | None, *, signed_only: bool) -> rsa.R
         if len(pem) > _PEM_CHARS_MAX:
             raise ValueError("too long")
         key = serialization.load_pem_public_key(pem.encode())
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UnsupportedAlgorithm) as error:
         raise HandshakeFailed(f"the miner gave no public key: {error or type(error).__name__}") from None
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < RSA_BITS:
         raise HandshakeFailed(f"the miner's key is no RSA key of {RSA_BITS} bits or more")
@@ -120,7 +121,10 @@ def encrypt(public: rsa.RSAPublicKey, data: bytes) -> bytes:
 
 def exchange_body(keypair: Any, public: rsa.RSAPublicKey, key: bytes, nonce: str) -> dict[str, str]:
     """What is posted to /exchange-symmetric-key: Fiber's field, and a signature that binds the key to the nonce."""
-    encrypted = b64encode(encrypt(public, key)).decode()
+    try:
+        encrypted = b64encode(encrypt(public, key)).decode()
+    except ValueError:
+        raise HandshakeFailed("the miner's key is none that anything can be encrypted with") from None
     return {
         "encrypted_symmetric_key": encrypted,
         "key_signature": sign_text(keypair, _exchange_message(nonce, encrypted)),

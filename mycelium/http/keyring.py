@@ -63,7 +63,7 @@ class Keyring:
         self._total_max = total_max
         self._per_validator_max = per_validator_max
         self._keys: OrderedDict[tuple[str, str], SymmetricKeyInfo] = OrderedDict()
-        """Oldest first."""
+        """The one that was not used for longest first, as in `_of`."""
         self._of: dict[str, OrderedDict[str, None]] = {}
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class Keyring:
                 yield hotkey, uuid, info
 
     def add(self, hotkey: str, uuid: str, info: SymmetricKeyInfo) -> None:
-        """Keep a key, in the place of one of the same uuid; the oldest gives way to it."""
+        """Keep a key, in the place of one of the same uuid; the one not used for longest gives way to it."""
         self.drop(hotkey, uuid)
         self._keys[hotkey, uuid] = info
         own = self._of.setdefault(hotkey, OrderedDict())
@@ -92,6 +92,9 @@ class Keyring:
         if info is not None and info.is_expired():
             self.drop(hotkey, uuid)
             return None
+        if info is not None:
+            self._keys.move_to_end((hotkey, uuid))
+            self._of[hotkey].move_to_end(uuid)
         return info
 
     def drop(self, hotkey: str, uuid: str) -> None:

@@ -29,9 +29,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 CHECKED: Final = "mycelium.checked"
 OFFER: Final = "mycelium-session"
 """A header of answers to validators whose signature is good: the protocol of the session that they may open here."""
+_LENGTH_DIGITS_MAX: Final = 20
 _BODILESS: Final = ("GET", "HEAD")
+_FILES: Final = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+"""By these a server sends a file that nobody here has seen."""
 _NO_CONTENT: Final = (204, 304)
-_DIGITS_MAX: Final = 19
 
 
 class Miner(Protocol):
@@ -119,6 +121,8 @@ class SignedRequests:
                 send = _offering(send)
             if asks_sealed and fernet is not None and scope["method"] != "HEAD":
                 send = _Sealed(send, fernet, claim.nonce)
+                extensions = scope.get("extensions") or {}
+                scope["extensions"] = {name: extensions[name] for name in extensions.keys() - _FILES}
         await self._app(scope, _again(body, receive), send)
 
     async def _enter(self, door: Entrance, scope: Scope, receive: Receive, send: Send) -> None:
@@ -148,10 +152,10 @@ class SignedRequests:
         """All of it; None when the other side left. 413, 408."""
         too_large = RequestRefused(413, f"A body may have {self._body_bytes_max} bytes")
         for name, value in scope["headers"]:
-            # More digits than any length has are not even read: that takes time of its own.
-            if (name == b"content-length" and value.isdigit()) and (
-                len(value) > _DIGITS_MAX or int(value) > self._body_bytes_max
-            ):
+            if name != b"content-length" or not value.isdigit():
+                continue
+            # Of thousands of digits Python makes no number.
+            if len(value) > _LENGTH_DIGITS_MAX or int(value) > self._body_bytes_max:
                 raise too_large
         parts: list[bytes] = []
         size = 0
@@ -254,7 +258,11 @@ def _offering(send: Send) -> Send:
 
 
 def _with(start: Message, how: str, length: int | None) -> Message:
-    headers = [(name, value) for name, value in start.get("headers", ()) if name.lower() != b"content-length"]
+    headers = [
+        (sealing.ENCODING.encode() if name.lower() == b"content-encoding" else name, value)
+        for name, value in start.get("headers", ())
+        if name.lower() != b"content-length"
+    ]
     headers.append((sealing.SEALED.encode(), how.encode()))
     if length is not None:
         headers.append((b"content-length", str(length).encode()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
@@ -25,6 +26,12 @@ log = logging.getLogger(__name__)
 _BUCKET_NS: Final = 60 * 10**9
 """Nonces are forgotten by the minute in which they say they were made."""
 _KEY_BYTES: Final = 16
+_INSERT: Final = "insert or ignore into seen values(?, ?)"
+_UNWRITTEN_MAX: Final = 10_000
+"""Nonces that are written once the file can be written again, so that they outlive this process."""
+_OPEN_S: Final = 2.0
+"""Workers begin together, and SQLite lets none wait for another that makes the file."""
+_AGAIN_S: Final = 0.005
 _SCHEMA: Final = (
     "create table if not exists seen(minute integer, key blob, primary key(minute, key)) without rowid"
 )
@@ -50,6 +57,7 @@ class NonceBook:
         self._lock = Lock()
         self._db = self._open()
         self._minute = 0
+        self._unwritten: deque[tuple[int, bytes]] = deque(maxlen=_UNWRITTEN_MAX)
         self._window = ReplayWindow(
             HTTP_NONCES_MAX,
             HTTP_NONCES_PER_VALIDATOR_MAX,
@@ -61,15 +69,25 @@ class NonceBook:
     def _open(self) -> sqlite3.Connection | None:
         if self.path is None:
             return None
-        try:
-            db = sqlitefile.connect(self.path, threads=True)
-            # A kill loses nothing; a machine that crashes is not back before its last nonces are old.
-            db.execute("pragma synchronous=off")
-            db.execute(_SCHEMA)
-        except sqlite3.Error as error:
-            log.error("%s: %s; nonces are kept in memory, and known to this process alone", self.path, error)
-            return None
-        return db
+        end_s = time.monotonic() + _OPEN_S
+        while True:
+            try:
+                db = sqlitefile.connect(self.path, threads=True)
+                # A kill loses nothing; a machine that crashes is not back before its last nonces are old.
+                db.execute("pragma synchronous=off")
+                db.execute(_SCHEMA)
+            except sqlite3.Error as error:
+                if (
+                    getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+                    and time.monotonic() < end_s
+                ):
+                    time.sleep(_AGAIN_S)
+                    continue
+                log.error(
+                    "%s: %s; nonces are kept in memory, and known to this process alone", self.path, error
+                )
+                return None
+            return db
 
     def check(self, account: bytes, nonce: str) -> bool:
         """Whether the nonce is fresh and unused, as far as this process knows. Nothing is stored."""
@@ -100,12 +118,14 @@ class NonceBook:
                 oldest = minute - 1 - self.window_ns // _BUCKET_NS
                 self._db.execute("delete from seen where minute<?", (oldest,))
                 self._minute = minute
-            return (
-                self._db.execute("insert or ignore into seen values(?, ?)", (made_minute, key)).rowcount == 1
-            )
+            while self._unwritten:
+                self._db.execute(_INSERT, self._unwritten[0])
+                self._unwritten.popleft()
+            return self._db.execute(_INSERT, (made_minute, key)).rowcount == 1
         except sqlite3.Error as error:
+            self._unwritten.append((made_minute, key))
             # This process still knows its own; to refuse everybody would be worse than what this guards against.
-            log.error("%s: %s; other workers do not know of this request", self.path, error)
+            log.error("%s: %s; other workers do not know of this request yet", self.path, error)
             return True
 
     def __len__(self) -> int:
@@ -113,8 +133,10 @@ class NonceBook:
 
     def close(self) -> None:
         """Idempotent."""
-        if self._db is not None:
-            self._db.close()
+        # SQLite ends the process where a connection is closed while another thread is in it.
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
 
 
 def _number(nonce: str) -> int:

@@ -8,7 +8,6 @@ miner that signs its key seals, and nothing else is taken of it.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
@@ -22,11 +21,15 @@ from mycelium.http.remembered import Remembered
 
 ACCEPT: Final = "mycelium-accept"
 SEALED: Final = "mycelium-sealed"
+ENCODING: Final = "mycelium-encoding"
+"""What Content-Encoding the answer had before it was sealed; over what is sealed it would tell a lie."""
 FERNET: Final = "fernet"
 STREAM: Final = "fernet-stream"
 SEALING: Final = Remembered(HTTP_KEYS_MAX)
 """Uuids of keys that were given to a miner whose own key proved that it is one of ours: it seals."""
 _NO_CONTENT: Final = (204,)
+_LINE: Final = "line:"
+"""Nothing seals the header that tells a stream from a whole answer: a line of one must not pass for the other."""
 _END: Final = b"end"
 _DATA: Final = b"data"
 _NUMBER_BYTES: Final = 8
@@ -35,8 +38,8 @@ _HEAD_BYTES: Final = _NUMBER_BYTES + _KIND_BYTES
 
 
 def is_sealed(response: httpx.Response) -> bool:
-    """Whether a streamed answer is sealed."""
-    return bool(response.headers.get(SEALED) == STREAM)
+    """Whether an answer is sealed, whole or as a stream."""
+    return SEALED in response.headers
 
 
 def sealed(fernet: Fernet, nonce: str, data: bytes) -> bytes:
@@ -58,15 +61,10 @@ def opened(response: httpx.Response, fernet: Fernet, nonce: str, uuid: str = "")
         content = b"".join(opener.feed(response.content))
         opener.finish()
     else:
-        content = _open(fernet, nonce, response.content)
-    headers = [
-        (name, value)
-        for name, value in response.headers.multi_items()
-        if name.lower() not in {SEALED, "content-length", "content-encoding", "transfer-encoding"}
-    ]
+        content = _open(fernet, _bound(nonce), response.content)
     found = httpx.Response(
         response.status_code,
-        headers=headers,
+        headers=_headers(response),
         content=content,
         request=response.request,
         extensions=response.extensions,
@@ -83,18 +81,44 @@ def check_sealed(response: httpx.Response, uuid: str) -> None:
 
 
 async def opened_lines(response: httpx.Response, fernet: Fernet, nonce: str) -> AsyncIterator[str]:
-    """The lines of a sealed stream, as `aiter_lines` gives them of a plain one. BrokenSeal."""
-    opener, rest = Opener(fernet, nonce), ""
-    # A letter may be cut by the ends of what was sealed.
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    async for chunk in response.aiter_raw():
-        for piece in opener.feed(chunk):
-            *lines, rest = (rest + decoder.decode(piece)).split("\n")
-            for line in lines:
-                yield line.removesuffix("\r")
-    opener.finish()
-    if rest:
-        yield rest
+    """The lines of a sealed answer, as `aiter_lines` gives them of a plain one. BrokenSeal."""
+    if response.headers[SEALED] == STREAM:
+        plain = httpx.Response(
+            response.status_code,
+            headers=_headers(response),
+            stream=_Opened(response, fernet, nonce),
+            request=response.request,
+        )
+    else:
+        # It came in one piece, though it was asked for as a stream.
+        await response.aread()
+        plain = opened(response, fernet, nonce)
+    async for line in plain.aiter_lines():
+        yield line
+
+
+class _Opened(httpx.AsyncByteStream):
+    """The body of an answer that is opened as it comes."""
+
+    def __init__(self, response: httpx.Response, fernet: Fernet, nonce: str) -> None:
+        self._response = response
+        self._opener = Opener(fernet, nonce)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        # Not as it was on the wire: a middleware of the miner's may have compressed what was sealed.
+        async for chunk in self._response.aiter_bytes():
+            for piece in self._opener.feed(chunk):
+                yield piece
+        self._opener.finish()
+
+
+def _headers(response: httpx.Response) -> list[tuple[str, str]]:
+    """Those of the answer as it was before it was sealed."""
+    return [
+        ("content-encoding" if name.lower() == ENCODING else name, value)
+        for name, value in response.headers.multi_items()
+        if name.lower() not in {SEALED, "content-length", "content-encoding", "transfer-encoding"}
+    ]
 
 
 class Sealer:
@@ -102,7 +126,7 @@ class Sealer:
 
     def __init__(self, fernet: Fernet, nonce: str) -> None:
         self._fernet = fernet
-        self._nonce = nonce
+        self._bound = _bound(nonce, _LINE)
         self._next = 0
 
     def line(self, data: bytes, *, last: bool = False) -> bytes:
@@ -110,7 +134,7 @@ class Sealer:
         kind = _END if last else _DATA
         number = self._next.to_bytes(_NUMBER_BYTES, "big")
         self._next += 1
-        return sealed(self._fernet, self._nonce, number + kind.ljust(_KIND_BYTES) + data) + b"\n"
+        return self._fernet.encrypt(self._bound + number + kind.ljust(_KIND_BYTES) + data) + b"\n"
 
 
 class Opener:
@@ -118,17 +142,23 @@ class Opener:
 
     def __init__(self, fernet: Fernet, nonce: str) -> None:
         self._fernet = fernet
-        self._nonce = nonce
+        self._bound = _bound(nonce, _LINE)
         self._next = 0
-        self._rest = b""
+        self._rest: list[bytes] = []
         self._ended = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of the lines that are whole now. BrokenSeal."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        # A line may come in thousands of chunks: each byte of it is copied once.
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*self._rest, lines[0]))
+            self._rest.clear()
+        if rest:
+            self._rest.append(rest)
         found = []
         for line in lines:
-            plain = _open(self._fernet, self._nonce, line)
+            plain = _open(self._fernet, self._bound, line)
             number, kind = int.from_bytes(plain[:_NUMBER_BYTES], "big"), plain[_NUMBER_BYTES:_HEAD_BYTES]
             if number != self._next or self._ended:
                 raise BrokenSeal("a line of the stream is missing, or came twice")
@@ -143,15 +173,15 @@ class Opener:
             raise BrokenSeal("the stream was cut off")
 
 
-def _bound(nonce: str) -> bytes:
-    return nonce.encode() + b"\n"
+def _bound(nonce: str, before: str = "") -> bytes:
+    return f"{before}{nonce}\n".encode()
 
 
-def _open(fernet: Fernet, nonce: str, token: bytes) -> bytes:
+def _open(fernet: Fernet, bound: bytes, token: bytes) -> bytes:
     try:
         plain = fernet.decrypt(token)
     except InvalidToken:
         raise BrokenSeal("the answer was changed on the way, or sealed with another key") from None
-    if not plain.startswith(_bound(nonce)):
+    if not plain.startswith(bound):
         raise BrokenSeal("the answer is another request's")
-    return plain[len(_bound(nonce)) :]
+    return plain[len(bound) :]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import select
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import httptools
 import httpx
@@ -39,7 +39,10 @@ class Transport(httpx.AsyncBaseTransport):
 
     def __init__(self, *, connections_max: int = HTTP_CONNECTIONS_MAX, idle_s: float = HTTP_IDLE_S) -> None:
         self._idle_s = idle_s
-        self._idle: dict[_Place, deque[_Connection]] = {}
+        self._connections_max = connections_max
+        self._idle: OrderedDict[_Connection, None] = OrderedDict()
+        """Oldest first."""
+        self._idle_at: dict[_Place, OrderedDict[_Connection, None]] = {}
         self._places = asyncio.Semaphore(connections_max)
         self._open: set[_Connection] = set()
         self.companion: Companion | None = None
@@ -59,6 +62,7 @@ class Transport(httpx.AsyncBaseTransport):
             connection = await self._connect(request, timeouts.get("connect"))
             try:
                 connection.send(request, body)
+                await connection.sent(timeouts.get("write"))
                 await connection.head(timeouts.get("read"))
             except BaseException:
                 connection.close()
@@ -75,29 +79,30 @@ class Transport(httpx.AsyncBaseTransport):
         )
 
     async def _connect(self, request: httpx.Request, timeout_s: float | None) -> _Connection:
-        place = request.url.host, request.url.port or _PORT
-        idle = self._idle.get(place)
-        while idle:
+        port = request.url.port
+        # 0 is what a node has that serves nothing: it must not become the port of somebody else's server.
+        place = request.url.host, _PORT if port is None else port
+        while place in self._idle_at:
             # The one used last: the others may grow old.
-            connection = idle.pop()
-            if (
-                connection.usable
-                and not connection.readable()
-                and time.monotonic() - connection.idle_since_s < self._idle_s
-            ):
+            connection = next(reversed(self._idle_at[place]))
+            self._take(connection)
+            fresh = time.monotonic() - connection.idle_since_s < self._idle_s
+            if connection.usable and fresh and not connection.readable():
                 connection.begin(request)
                 return connection
             connection.close()
+        self._retire(1)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
                 _, connection = await loop.create_connection(lambda: _Connection(place), *place)
         except TimeoutError:
             raise httpx.ConnectTimeout("not connected in time", request=request) from None
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # The second for a name that can be none, which never comes as far as the system.
             raise httpx.ConnectError(str(error), request=request) from None
         self._open.add(connection)
-        connection.on_lost = self._open.discard
+        connection.on_lost = self._forget
         connection.begin(request)
         return connection
 
@@ -108,15 +113,41 @@ class Transport(httpx.AsyncBaseTransport):
             connection.close()
             return
         connection.idle_since_s = time.monotonic()
-        self._idle.setdefault(connection.place, deque()).append(connection)
+        self._idle[connection] = None
+        self._idle_at.setdefault(connection.place, OrderedDict())[connection] = None
+        self._retire(0)
+
+    def _retire(self, new: int) -> None:
+        """Close what is idle for too long, and the oldest of the others where so many new ones have no room."""
+        now_s = time.monotonic()
+        while self._idle:
+            connection = next(iter(self._idle))
+            fresh = now_s - connection.idle_since_s < self._idle_s
+            if fresh and len(self._open) + new <= self._connections_max:
+                return
+            self._forget(connection)
+            connection.close()
+
+    def _take(self, connection: _Connection) -> None:
+        """It is idle no more."""
+        del self._idle[connection]
+        others = self._idle_at[connection.place]
+        del others[connection]
+        if not others:
+            del self._idle_at[connection.place]
+
+    def _forget(self, connection: _Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._take(connection)
 
     async def aclose(self) -> None:
         """Close all connections, and the companion."""
         if self.companion is not None:
             await self.companion.aclose()
         for connection in list(self._open):
+            self._forget(connection)
             connection.close()
-        self._idle.clear()
 
 
 class _Body(httpx.AsyncByteStream):
@@ -149,6 +180,9 @@ class _Connection(asyncio.Protocol):
         self._wire: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._lost: BaseException | None = None
+        # It can be lost before anything was asked over it.
+        self._whole, self._keep = True, False
+        self._blocked = False
 
     def begin(self, request: httpx.Request) -> None:
         """Ready for one more answer."""
@@ -157,9 +191,11 @@ class _Connection(asyncio.Protocol):
         self.status, self.reason = 0, b""
         self.headers: list[tuple[bytes, bytes]] = []
         self._chunks: deque[bytes] = deque()
-        self._buffered = self._bodiless = 0
+        self._buffered = 0
         self._headed = self._whole = self._more = self._keep = False
         self._paused = False
+        self._fields_bytes = 0
+        self._ended = False
 
     @property
     def usable(self) -> bool:
@@ -167,7 +203,10 @@ class _Connection(asyncio.Protocol):
         return self._keep and self._whole and self._lost is None and not self._chunks
 
     def readable(self) -> bool:
-        """Whether the server has closed it, or sent what nobody asked for, and the loop has not seen that yet."""
+        """Whether something has come that nobody asked for, its end most of all, and the loop has not seen it yet.
+
+        A program that blocks the loop, as calls to the chain do, asks before the loop has looked.
+        """
         return bool(self._poll.poll(0))
 
     def send(self, request: httpx.Request, body: bytes) -> None:
@@ -175,7 +214,19 @@ class _Connection(asyncio.Protocol):
         assert self._wire is not None, "it is connected"
         lines = [b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), request.url.raw_path)]
         lines += [b"%b: %b\r\n" % pair for pair in request.headers.raw]
-        self._wire.write(b"%b\r\n%b" % (b"".join(lines), body))
+        head = b"".join(lines)
+        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+            # A value that came from elsewhere would be one more header, or one more request.
+            raise httpx.LocalProtocolError("a header has a line end in it", request=request)
+        self._wire.write(b"%b\r\n%b" % (head, body))
+
+    async def sent(self, timeout_s: float | None) -> None:
+        """Wait until the system took all but a little of it, or the answer begins before. httpx.WriteTimeout."""
+        while self._blocked and not self._headed:
+            try:
+                await self._wait(timeout_s)
+            except httpx.ReadTimeout:
+                raise httpx.WriteTimeout("the request was not taken in time", request=self._request) from None
 
     async def head(self, timeout_s: float | None) -> None:
         """Wait for status and headers. httpx.ReadTimeout, RemoteProtocolError, ReadError."""
@@ -221,8 +272,8 @@ class _Connection(asyncio.Protocol):
     # --- asyncio ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "a stream"
-        self._wire = transport
+        # Not asserted: uvloop's is none by its type.
+        self._wire = cast("asyncio.Transport", transport)
         self._poll = select.poll()
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
@@ -231,14 +282,15 @@ class _Connection(asyncio.Protocol):
             # Nobody asked for it: what came would be taken for the next answer.
             self.close()
             return
-        self._bodiless += len(data)
+        self._fields_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fail("the server wants another protocol")
         except httptools.HttpParserError as error:
             self._fail(f"the answer is no HTTP: {error}")
-        if self._bodiless > HTTP_HEAD_BYTES_MAX:
+        if self._fields_bytes > HTTP_HEAD_BYTES_MAX:
+            # The parser has no bound of its own, and keeps a field until it is whole.
             self._fail(f"{HTTP_HEAD_BYTES_MAX} bytes came that are no body")
         if self._more:
             self.close()
@@ -249,13 +301,25 @@ class _Connection(asyncio.Protocol):
             self._lost = httpx.RemoteProtocolError(why, request=self._request)
         self.close()
 
+    def pause_writing(self) -> None:
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        self._wake()
+
+    def eof_received(self) -> None:
+        self._ended = True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._keep = False
         if self._lost is None and not self._whole:
-            if self._headed and self._until_end:
+            if self._ended and self._headed and self._until_end:
                 self._whole = True
             elif exc is not None:
                 self._lost = httpx.ReadError(str(exc), request=self._request)
+            elif not self._ended:
+                self._lost = httpx.ReadError("the connection was closed on this side", request=self._request)
             else:
                 part = "a whole" if self._headed else "any"
                 self._lost = httpx.RemoteProtocolError(
@@ -276,7 +340,8 @@ class _Connection(asyncio.Protocol):
             self.reason = reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._more:
+        # After the body come trailers, which are no headers.
+        if not self._headed:
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -289,12 +354,17 @@ class _Connection(asyncio.Protocol):
         self._until_end = not names & {b"content-length", b"transfer-encoding"}
         self._keep = bool(self._parser.should_keep_alive())
         self._headed = True
+        if self._request.method == "HEAD":
+            # What its headers tell of a body is another request's; the parser waits for it in vain.
+            self._whole = True
 
     def on_body(self, data: bytes) -> None:
-        if self._more:
+        if self._whole:
+            # Of a second answer, or of one to HEAD.
+            self._more = True
             return
+        self._fields_bytes = 0
         self._chunks.append(data)
-        self._bodiless = 0
         self._buffered += len(data)
         if self._buffered > HTTP_ANSWER_BUFFER_BYTES_MAX and not self._paused and self._wire is not None:
             # Who reads slowly makes the server wait.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -33,7 +34,8 @@ def lifespan_of(
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         overridden = app.dependency_overrides.get(get_config)
         # It connects to the chain, which takes seconds: the loop goes on.
-        config = await asyncio.to_thread(overridden or factory_config)
+        made = await asyncio.to_thread(overridden or factory_config)
+        config = await made if inspect.isawaitable(made) else made
         async with AsyncExitStack() as stack:
             stack.push_async_callback(_end, config)
             _follow(config.metagraph, stack)

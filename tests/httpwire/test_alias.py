@@ -102,6 +102,31 @@ def test_run_unmodified(tmp_path, way):
     assert (done.returncode, done.stdout) == (0, "ran --help -x 1 __main__\n"), done.stderr
 
 
+def test_processes_that_a_program_starts_have_the_name_too(tmp_path):
+    (tmp_path / "program.py").write_text(
+        textwrap.dedent("""
+            import multiprocessing, subprocess, sys
+            from fiber.chain.models import Node
+
+            def child(queue):
+                queue.put(Node.__module__)
+
+            if __name__ == "__main__":
+                context = multiprocessing.get_context("spawn")
+                queue = context.Queue()
+                process = context.Process(target=child, args=(queue,))
+                process.start()
+                process.join(30)
+                assert process.exitcode == 0, process.exitcode
+                print(queue.get(timeout=5))
+                asked = "import fiber, mycelium.fiber; print(fiber is mycelium.fiber, fiber.constants.NONCE)"
+                print(subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True).stdout)
+        """)
+    )
+    done = run("-m", "mycelium.cli.main", "fiber", "run", str(tmp_path / "program.py"))
+    assert done.stdout.split() == ["mycelium.chain.models", "True", "nonce"], done.stderr
+
+
 def test_what_a_program_exits_with_is_what_the_command_exits_with(tmp_path):
     (tmp_path / "program.py").write_text("import sys; sys.exit(7)")
     assert run("-m", "mycelium.cli.main", "fiber", "run", str(tmp_path / "program.py")).returncode == 7

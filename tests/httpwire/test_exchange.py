@@ -142,3 +142,41 @@ def test_a_key_of_another_size(private, size):
     assert len(b64decode(encrypted)) == 256
     with pytest.raises(HandshakeFailed, match="a key has 32 bytes"):
         exchange.key_from({"encrypted_symmetric_key": encrypted}, private, "v", "1_a", signed_only=False)
+
+
+def _spki(algorithm, key):
+    """A public key in PEM, of an algorithm identifier and the bytes of the key."""
+
+    def tlv(tag, content):
+        size = len(content)
+        length = bytes([size]) if size < 128 else b"\x82" + size.to_bytes(2, "big")
+        return bytes([tag]) + length + content
+
+    def number(value):
+        return tlv(2, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+    content = tlv(0x30, number(key[0]) + number(key[1])) if isinstance(key, tuple) else key
+    der = tlv(0x30, tlv(0x30, bytes.fromhex(algorithm)) + tlv(3, b"\0" + content))
+    return f"-----BEGIN PUBLIC KEY-----\n{b64encode(der).decode()}\n-----END PUBLIC KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("pem", "made_s"),
+    [
+        (_spki("06032a03040500", bytes(33)), 1),
+        (_spki("06072a8648ce3d020106032a0304", bytes(33)), 1),
+        (None, 10**400),
+    ],
+    ids=["an unknown algorithm", "an unknown curve", "a time beyond all"],
+)
+def test_keys_of_other_kinds_are_failed_handshakes(private, pem, made_s):
+    answer = {"public_key": pem or exchange.pem_of(private), "timestamp": made_s}
+    with pytest.raises(HandshakeFailed, match="no public key"):
+        exchange.public_key_of(answer, ME, signed_only=False)
+
+
+def test_a_key_that_encrypts_nothing_is_a_failed_handshake():
+    even = _spki("06092a864886f70d0101010500", (2**2047, 65_537))
+    public = exchange.public_key_of({"public_key": even, "timestamp": 1}, ME, signed_only=False)
+    with pytest.raises(HandshakeFailed, match="none that anything can be encrypted with"):
+        exchange.exchange_body(VALIDATOR, public, KEY, "1_a")

@@ -40,6 +40,17 @@ def test_the_same_uuid_is_replaced():
     assert (ring.get("v", "u"), len(ring)) == (second, 1)
 
 
+def test_a_key_in_use_does_not_give_way_to_those_that_are_not():
+    """One process of a validator asks all the time, another one exchanges a new key for each request."""
+    ring, used = Keyring(total_max=8, per_validator_max=3), info()
+    ring.add("v", "used", used)
+    for number in range(20):
+        ring.add("v", str(number), info())
+        ring.add(f"other {number}", "u", info())
+        assert ring.get("v", "used") is used
+    assert len(ring) == 8
+
+
 def test_pruning_forgets_what_is_over():
     ring = Keyring()
     for number in range(5):

@@ -296,3 +296,30 @@ async def test_all_bodies_on_their_way_have_one_limit(monkeypatch):
     await asyncio.gather(waits, return_exceptions=True)
     await layer(dict(scope), quick, send)
     assert [message["body"] for message in reached] == [bytes(30)], "what ended gives its place back"
+
+
+@on_loop
+async def test_a_file_is_not_sent_past_the_seal():
+    app, miner = App(), Miner()
+
+    async def miner_of(scope):
+        return miner
+
+    layer = SignedRequests(app, miner_of, encrypted=True)
+    extensions = {"http.response.pathsend": {}, "http.response.zerocopysend": {}, "tls": {}}
+    asked = [*encrypted_headers(), (sealing.ACCEPT, sealing.FERNET)]
+    raw = [(name.lower().encode(), value.encode()) for name, value in asked]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": raw, "extensions": extensions}
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(message):
+        del message
+
+    await layer(scope, receive, send)
+    assert app.scopes[0]["extensions"] == {"tls": {}}
+    await layer({**scope, "headers": [], "extensions": dict(extensions)}, receive, send)
+    assert app.scopes[1]["extensions"] == extensions, (
+        "nor is one that is not sealed sent otherwise than before"
+    )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -80,6 +83,45 @@ def test_workers_share_what_they_have_seen(clock, tmp_path):
         worker.close()
 
 
+def test_workers_that_begin_together_all_have_the_file(clock, tmp_path, caplog):
+    with ThreadPoolExecutor(8) as workers:
+        for number in range(100):
+            path = tmp_path / f"{number}.sqlite"
+            for book in workers.map(lambda path: NonceBook(path, clock_ns=clock), [path] * 8):
+                book.close()
+    assert not caplog.text
+
+
+def test_a_file_that_is_locked_for_a_moment_is_waited_for(clock, tmp_path, caplog):
+    path = tmp_path / "nonces.sqlite"
+    with sqlite3.connect(path, isolation_level=None) as other, ThreadPoolExecutor(1) as thread:
+        other.execute("begin exclusive")
+        made = thread.submit(NonceBook, path, clock_ns=clock)
+        time.sleep(0.3)
+        assert not made.done()
+        other.execute("commit")
+        made.result().close()
+    other.close()
+    assert not caplog.text
+
+
+def test_what_came_while_the_file_was_locked_is_written_later(clock, tmp_path):
+    path = tmp_path / "nonces.sqlite"
+    book = NonceBook(path, clock_ns=clock)
+    during = [clock.nonce(tail=str(number)) for number in range(3)]
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("begin immediate")
+        assert all(book.commit(A, nonce) for nonce in during)
+        other.execute("commit")
+    other.close()
+    assert book.commit(A, clock.nonce(tail="after"))
+    # No close: as after a kill.
+    worker = NonceBook(path, clock_ns=clock)
+    assert not any(worker.commit(A, nonce) for nonce in during)
+    worker.close()
+    book.close()
+
+
 def test_threads_share_one(clock, tmp_path):
     """A miner's configuration is made on a thread of its own, and its synchronous dependencies run on others."""
     with ThreadPoolExecutor(8) as threads:
@@ -88,6 +130,34 @@ def test_threads_share_one(clock, tmp_path):
         first = list(threads.map(lambda nonce: book.commit(A, nonce), nonces * 4))
     assert first.count(True) == 200
     book.close()
+
+
+def test_closing_waits_for_who_is_in_the_file(tmp_path):
+    script = f"""
+import logging, threading, time
+from pathlib import Path
+from mycelium.http.nonces import NonceBook
+
+logging.disable()
+
+def use(book, name, ended):
+    number = 0
+    while not ended.is_set():
+        number += 1
+        book.commit(b"a" * 32, f"{{time.time_ns()}}_{{name}}{{number}}")
+
+for round in range(40):
+    book, ended = NonceBook(Path({str(tmp_path)!r}) / f"{{round}}.sqlite"), threading.Event()
+    threads = [threading.Thread(target=use, args=(book, name, ended)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.02)
+    book.close()
+    ended.set()
+    for thread in threads:
+        thread.join()
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
 
 
 def test_the_file_is_bounded_by_the_window(clock, tmp_path):

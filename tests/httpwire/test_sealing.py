@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import httpx
 import pytest
@@ -106,7 +107,7 @@ def test_a_stream_that_was_changed(change):
 
 def test_lines_of_a_stream_are_those_of_the_plain_one():
     """However the miner cut its text into pieces, and a letter of two bytes too."""
-    text = "é\nzwei\r\n\ndrei"
+    text = "é\nzwei\r\n\ndrei\rvier\u2028fünf"
     raw = text.encode()
     for size in (1, 2, 3, 100):
         wire = stream_of([raw[at : at + size] for at in range(0, len(raw), size)])
@@ -116,11 +117,16 @@ def test_lines_of_a_stream_are_those_of_the_plain_one():
                 yield line
 
         async def read(chunks=chunks):
-            response = httpx.Response(200, headers={sealing.SEALED: sealing.STREAM}, content=chunks())
+            response = httpx.Response(
+                200,
+                headers={sealing.SEALED: sealing.STREAM},
+                content=chunks(),
+                request=httpx.Request("POST", "http://miner/ask"),
+            )
             assert sealing.is_sealed(response)
             return [line async for line in sealing.opened_lines(response, FERNET, NONCE)]
 
-        assert asyncio.run(read()) == ["é", "zwei", "", "drei"]
+        assert asyncio.run(read()) == text.splitlines()
 
 
 def test_a_stream_that_was_read_whole():
@@ -128,3 +134,25 @@ def test_a_stream_that_was_read_whole():
     assert sealing.opened(answer(lines, sealing.STREAM), FERNET, NONCE).text == "a\nb\n"
     with pytest.raises(BrokenSeal, match="cut off"):
         sealing.opened(answer(lines[:-10], sealing.STREAM), FERNET, NONCE)
+
+
+def test_a_line_of_a_stream_is_no_whole_answer_nor_the_other_way_round():
+    """Whoever stands in between can write the header that says which it is."""
+    first, *_ = stream_of([b"the first of many"])
+    with pytest.raises(BrokenSeal):
+        sealing.opened(answer(first.strip()), FERNET, NONCE)
+    disguised = (0).to_bytes(8, "big") + b"end "
+    with pytest.raises(BrokenSeal):
+        sealing.opened(
+            answer(sealing.sealed(FERNET, NONCE, disguised) + b"\n", sealing.STREAM), FERNET, NONCE
+        )
+
+
+def test_a_line_without_end_takes_time_by_its_size_and_no_more():
+    opener, chunk = Opener(FERNET, NONCE), b"x" * 65_536
+    began_s = time.process_time()
+    for _ in range(600):
+        assert opener.feed(chunk) == []
+    assert time.process_time() - began_s < 1
+    with pytest.raises(BrokenSeal):
+        opener.finish()

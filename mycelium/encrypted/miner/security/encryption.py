@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi import Depends, Header, HTTPException, Request
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
 
 from mycelium.encrypted.miner.core.models.config import Config
 from mycelium.encrypted.miner.core.models.encryption import SymmetricKeyExchange
@@ -96,7 +96,7 @@ async def decrypt_general_payload(
     """The body as a model: `Depends(partial(decrypt_general_payload, Model))`.
 
     400 for a key that is unknown or whose time is over, 401 for a body that was not encrypted with it, 422 for one
-    that is no such model. A nonce that the model does not know is left out.
+    that is no such model. A nonce that a strict model does not know is left out.
     """
     del miner_hotkey
     plain = await decrypt_body(encrypted_payload, symmetric_key_uuid, validator_hotkey, config)
@@ -126,8 +126,8 @@ def _model(model: type[T], plain: bytes) -> T:
             raise ValueError("no JSON object")
     except (ValueError, RecursionError):
         raise HTTPException(status_code=422, detail="The decrypted body is no JSON object") from None
-    if "nonce" not in model.model_fields:
-        # Validators put it there; a strict model would refuse it.
+    if model.model_config.get("extra") == "forbid" and not _knows(model, "nonce"):
+        # Validators put it there, and a strict model would refuse it; any other sees it as with Fiber.
         fields.pop("nonce", None)
     try:
         return model(**fields)
@@ -136,3 +136,12 @@ def _model(model: type[T], plain: bytes) -> T:
         raise HTTPException(status_code=422, detail=json.loads(json.dumps(details, default=str))) from None
     except TypeError:
         raise HTTPException(status_code=422, detail="The decrypted body has a field of no name") from None
+
+
+def _knows(model: type[BaseModel], name: str) -> bool:
+    """Whether a field is filled from that name: its own, or one of its aliases."""
+    return any(
+        name in (own, field.alias, field.validation_alias)
+        or (isinstance(field.validation_alias, AliasChoices) and name in field.validation_alias.choices)
+        for own, field in model.model_fields.items()
+    )
