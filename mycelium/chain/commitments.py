@@ -77,10 +77,10 @@ def _deserialize_commitment_field(field: Mapping[str, Any] | str) -> CommitmentD
     name, value = next(iter(field.items()), (EMPTY_COMMITMENT_FIELD_TYPE, b""))
     if name == EMPTY_COMMITMENT_FIELD_TYPE:
         return None
+    if name == _BIG_RAW:
+        return _RAW, _text_or_hex(plain(value))
     data = _bytes(plain(value))
     length = name.removeprefix(_RAW.value)
-    if name == _BIG_RAW:
-        return _RAW, data
     if length != name and length.isdecimal():
         if len(data) != int(length):
             raise ValueError(
@@ -90,9 +90,23 @@ def _deserialize_commitment_field(field: Mapping[str, Any] | str) -> CommitmentD
     return CommitmentDataFieldType(name), data
 
 
+def _text_or_hex(value: Any) -> bytes:
+    """Bytes of any length, which come as text where they are UTF-8, and as hex otherwise."""
+    if isinstance(value, str) and value.startswith("0x"):
+        try:
+            data = bytes.fromhex(value[2:])
+            data.decode()
+        except UnicodeDecodeError:
+            return data
+        except ValueError:
+            pass
+        # Such bytes would have come as text: what looks like hex is the text itself.
+        return value.encode()
+    return _bytes(value)
+
+
 def _bytes(value: Any) -> bytes:
     if isinstance(value, str):
-        # Bytes of any length come as text where they are text, and as hex otherwise.
         return bytes.fromhex(value[2:]) if value.startswith("0x") else value.encode()
     if isinstance(value, list | tuple) and len(value) == 1 and not isinstance(value[0], int):
         return _bytes(value[0])

@@ -17,7 +17,6 @@ from fastapi.exception_handlers import request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from mycelium.config import HTTP_BODY_BYTES_MAX
 from mycelium.errors import RequestRefused
 from mycelium.http import gate
 from mycelium.http.gate import Claim, Nonces
@@ -71,7 +70,9 @@ class ConfiguredMiner:
         return None if info is None else info.fernet
 
 
-def guard(app: FastAPI, get_config: Callable[[], Any], door: Door | None, *, encrypted: bool) -> None:
+def guard(
+    app: FastAPI, get_config: Callable[[], Any], door: Door | None, body_bytes_max: int, *, encrypted: bool
+) -> None:
     """Put the layer in front of an app's routes. get_config: the dependency, which a program may override. door: for
     sessions, None where they are switched off."""
 
@@ -83,7 +84,7 @@ def guard(app: FastAPI, get_config: Callable[[], Any], door: Door | None, *, enc
         miner_of=miner_of,
         encrypted=encrypted,
         door=door,
-        body_bytes_max=HTTP_BODY_BYTES_MAX,
+        body_bytes_max=body_bytes_max,
     )
     app.add_exception_handler(RequestValidationError, _invalid)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
+from mycelium.config import HTTP_BODY_BYTES_MAX
 from mycelium.http import session
 from mycelium.http.session.door import Door
 from mycelium.miner import dependencies, gatekeeper
@@ -26,9 +27,10 @@ def factory_app(
     routers: Sequence[APIRouter] = (),
     lifespans: Sequence[Lifespan] = (),
     calls: Calls | None = None,
+    body_bytes_max: int = HTTP_BODY_BYTES_MAX,
 ) -> FastAPI:
     """An app without routes of its own. routers: yours. lifespans: what begins and ends with it, in order. calls: your
-    native handlers.
+    native handlers. body_bytes_max: of one request, 413 above it.
 
     Routes name what they ask for: `dependencies=[Depends(blacklist_low_stake), Depends(verify_request)]`.
     Validators of ours call over sessions on the same port, unless MYCELIUM_SESSIONS=0.
@@ -41,7 +43,7 @@ def factory_app(
         ),
         debug=debug,
     )
-    gatekeeper.guard(app, dependencies.get_config, door, encrypted=False)
+    gatekeeper.guard(app, dependencies.get_config, door, body_bytes_max, encrypted=False)
     for router in (*routers, router_of(calls, _guards, _body, dependencies.current_config)):
         app.include_router(router)
     return app

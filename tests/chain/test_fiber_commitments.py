@@ -74,6 +74,10 @@ def test_what_the_chain_does_not_take(field):
         ({"Raw1": [7]}, (Kind.RAW, b"\x07")),
         ({"Raw0": []}, (Kind.RAW, b"")),
         ({"BigRaw": "0x" + "ab" * 200}, (Kind.RAW, b"\xab" * 200)),
+        ({"BigRaw": "ab" * 200}, (Kind.RAW, b"ab" * 200)),
+        ({"BigRaw": "0x" + "61" * 200}, (Kind.RAW, b"0x" + b"61" * 200)),
+        ({"BigRaw": "0xabc"}, (Kind.RAW, b"0xabc")),
+        ({"BigRaw": [1, 2]}, (Kind.RAW, b"\x01\x02")),
         ({"BlakeTwo256": "0x" + HASH.hex()}, (Kind.BLAKE_TWO_256, HASH)),
     ],
 )

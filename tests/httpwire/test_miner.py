@@ -375,9 +375,8 @@ async def test_a_header_that_comes_twice(here):
 
 @pytest.mark.parametrize("chunked", [True, False])
 @on_loop
-async def test_a_body_that_is_too_large(here, chunked, monkeypatch):
-    monkeypatch.setattr("mycelium.miner.gatekeeper.HTTP_BODY_BYTES_MAX", 1_000)
-    app = app_of(config(encrypted=False), plain_router(), encrypted=False)
+async def test_a_body_that_is_too_large(here, chunked):
+    app = app_of(config(encrypted=False), plain_router(), encrypted=False, body_bytes_max=1_000)
 
     async def chunks():
         for _ in range(20):

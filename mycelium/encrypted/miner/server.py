@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from mycelium.config import HTTP_BODY_BYTES_MAX
 from mycelium.encrypted.miner import dependencies
 from mycelium.encrypted.miner.core import configuration
 from mycelium.encrypted.miner.endpoints.handshake import factory_router as handshake_factory_router
@@ -30,9 +31,10 @@ def factory_app(
     routers: Sequence[APIRouter] = (),
     lifespans: Sequence[Lifespan] = (),
     calls: Calls | None = None,
+    body_bytes_max: int = HTTP_BODY_BYTES_MAX,
 ) -> FastAPI:
     """An app with the routes of the handshake. routers: yours. lifespans: what begins and ends with it, in order.
-    calls: your native handlers.
+    calls: your native handlers. body_bytes_max: of one request, 413 above it.
 
     Validators of ours call over sessions on the same port, unless MYCELIUM_SESSIONS=0.
     """
@@ -47,7 +49,7 @@ def factory_app(
         ),
         debug=debug,
     )
-    gatekeeper.guard(app, dependencies.get_config, door, encrypted=True)
+    gatekeeper.guard(app, dependencies.get_config, door, body_bytes_max, encrypted=True)
     natives = router_of(calls, _guards, decrypt_body, dependencies.current_config)
     for router in (handshake_factory_router(), *routers, natives):
         app.include_router(router)

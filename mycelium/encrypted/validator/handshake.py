@@ -91,7 +91,7 @@ async def get_public_encryption_key(
     response.raise_for_status()
     try:
         answer = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise HandshakeFailed("the miner answered with what is no JSON") from None
     only = exchange.signed_keys_only() if signed_only is None else signed_only
     return exchange.public_key_of(answer, miner_hotkey_ss58_address, signed_only=only)
