@@ -1,9 +1,14 @@
 """The README's configuration files and its Python example are run as they are printed."""
 
+import asyncio
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import httpx
+from httpwire.httpkit import VALIDATOR
+from httpwire.minerkit import ME, config, serving
 
 import mycelium
 from mycelium.database.policy import parse
@@ -13,6 +18,7 @@ from mycelium.devnet.layout import free_ports
 from mycelium.identity import account as accounts
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
+from mycelium.miner import dependencies
 from mycelium.node.settings import Settings
 
 ROOT = Path(mycelium.__file__).parents[1]
@@ -29,7 +35,7 @@ def replaced(text, old, new):
 
 
 def test_the_python_example_runs_on_the_printed_configuration(tmp_path):
-    example, _ = blocks("python")
+    example = blocks("python")[0]
     node, members = blocks("toml")
     keypair = Keypair.generate()
     (tmp_path / "wallets/default/hotkeys").mkdir(parents=True)
@@ -64,7 +70,7 @@ def test_the_python_example_runs_on_the_printed_configuration(tmp_path):
 
 
 def test_the_chain_example_runs_on_a_development_chain():
-    _, example = blocks("python")
+    example = blocks("python")[1]
     with ThreadedChain(development(validators=3, miners=5), blocks="manual") as chain:
         chain.step(30)
         example = replaced(example, '"finney"', f'"{chain.url}"')
@@ -79,6 +85,29 @@ def test_the_chain_example_runs_on_a_development_chain():
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("8 neurons, 3 validators, block 3")
     assert done.stdout.splitlines()[1] == "set_weights would work"
+
+
+def test_the_examples_of_a_miner_and_a_validator_talk_to_each_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    miner, validator = blocks("python")[2:]
+    built = {}
+    exec(f"import msgspec\nclass Question(msgspec.Struct):\n    text: str\nAnswer = Question\n{miner}", built)
+    app = built["app"]
+    app.dependency_overrides[dependencies.get_config] = lambda: config(encrypted=False)
+    said = []
+    with serving(app) as address:
+        validator = replaced(validator, "http://203.0.113.7:8091", address)
+        body = validator.replace("\n", "\n    ")
+        text = f"async def main(http, hotkey, miner_hotkey, print):\n    {body}\n    return answer"
+        exec(text, built)
+
+        async def ask():
+            async with httpx.AsyncClient() as http:
+                return await built["main"](http, VALIDATOR, ME, said.append)
+
+        answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()) == (200, {"text": "muilecym"})
+    assert str(said[0]).startswith("session/1, ")
 
 
 def test_the_node_example_is_what_a_node_reads(tmp_path):

@@ -17,7 +17,7 @@ from mycelium.identity import wallet
 from mycelium.identity.keys import Keypair
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "examples" / "fiber"
+EXAMPLES = ROOT / "examples"
 
 
 def hotkey(home, name, path):
@@ -28,16 +28,23 @@ def hotkey(home, name, path):
     (folder / "coldkeypub.txt").write_text(f'{{"ss58Address": "{keypair.as_substrate().ss58_address}"}}')
 
 
-@pytest.mark.parametrize("way", ["ours", "fibers"])
+SAYS = {
+    "ours": "2 200 muilecym\n",
+    "fibers": "2 200 muilecym\n",
+    "session": "2 200 muilecym a b c\nsession/1, AES-256-GCM, miner proved, answers sealed, forward secret\n",
+}
+
+
+@pytest.mark.parametrize("way", ["ours", "fibers", "session"])
 def test_a_miner_and_a_validator(tmp_path, way):
-    """With our names, and unmodified with Fiber's by `mycelium fiber run`."""
+    """With our names, unmodified with Fiber's by `mycelium fiber run`, and native ones over a session."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("miner.py", "validator.py"):
-        text = (EXAMPLES / name).read_text()
-        (programs / name).write_text(text if way == "ours" else text.replace("mycelium.", "fiber."))
+        text = (EXAMPLES / ("session" if way == "session" else "fiber") / name).read_text()
+        (programs / name).write_text(text.replace("mycelium.", "fiber.") if way == "fibers" else text)
     command = [sys.executable, "-m", "mycelium.cli.main"]
-    run = [sys.executable] if way == "ours" else [*command, "fiber", "run"]
+    run = [*command, "fiber", "run"] if way == "fibers" else [sys.executable]
     hotkey(tmp_path, "miner", miner_path(0))
     hotkey(tmp_path, "validator", validator_path(0))
     port = str(free_port())
@@ -79,10 +86,13 @@ def test_a_miner_and_a_validator(tmp_path, way):
             miner.kill()
             miner.communicate()
     assert asked.returncode == 0, asked.stderr + said
-    assert asked.stdout == "2 200 muilecym\n"
+    assert asked.stdout.replace("ChaCha20-Poly1305", "AES-256-GCM") == SAYS[way]
     assert "Traceback" not in said + rest, rest
-    assert (tmp_path / "default_symmetric_keys.encrypted").exists()
+    assert (tmp_path / "default_symmetric_keys.encrypted").exists() == (way != "session")
 
 
 def test_both_are_short():
-    assert sum(len((EXAMPLES / name).read_text().splitlines()) for name in ("miner.py", "validator.py")) < 60
+    for folder in ("fiber", "session"):
+        files = [EXAMPLES / folder / name for name in ("miner.py", "validator.py")]
+        assert sum(len(file.read_text().splitlines()) for file in files) < 70
+    assert sum(len(file.read_text().splitlines()) for file in (EXAMPLES / "fiber").glob("*.py")) < 60
