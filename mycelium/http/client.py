@@ -11,9 +11,8 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 from cryptography.fernet import Fernet
@@ -106,8 +105,7 @@ def nonced_body(payload: Mapping[str, Any]) -> bytes:
 # --- requests ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Parties:
+class Parties(NamedTuple):
     """Between whom a request goes. address: http://host:port. validator, miner: SS58; no miner or no keypair where it
     is not signed."""
 
@@ -117,8 +115,7 @@ class Parties:
     keypair: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What is asked. endpoint: "/path". body: plain JSON, None for a GET. fernet: the answer may be sealed with it.
 
     signed: makes the headers and the body that go by HTTP, which is not done where a session takes the request.
@@ -224,7 +221,7 @@ def session_of(client: httpx.AsyncClient, parties: Parties) -> Session | None:
     """The session of a client with a miner, if there is one now."""
     if parties.keypair is None or parties.miner is None:
         return None
-    sessions = sending.sessions_of(client)
+    sessions = sending.sessions_now(client)
     return None if sessions is None else sessions.find(parties.address, parties.validator, parties.miner)
 
 

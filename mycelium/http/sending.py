@@ -73,6 +73,18 @@ def sessions_of(client: httpx.AsyncClient) -> Sessions | None:
     return transport.companion
 
 
+def sessions_now(client: httpx.AsyncClient) -> Sessions | None:
+    """The same where a client has some already; cheaper, as it is asked before each request."""
+    mounts = getattr(client, "_mounts", None)
+    if not mounts:
+        return None
+    for found in mounts.values():
+        if type(found) is Transport:
+            known = found.companion
+            return known if isinstance(known, Sessions) and _is_plain(client) else None
+    return None
+
+
 def _is_plain(client: httpx.AsyncClient, request: httpx.Request | None = None) -> bool:
     """Whether it would do with the request what our transport does. What is not known of a client is not."""
     if request is not None and (request.url.scheme != "http" or request.url.userinfo):

@@ -45,7 +45,12 @@ async def send(link: Link, type: MessageType, call: Call, klass: int) -> None:
         while not link.post(type, payload, klass):
             await link.drained(klass)
     except OversizedMessage as error:
-        raise UsageError(f"a body of {len(call.body)} bytes does not fit: {error}") from None
+        raise does_not_fit(call, error) from None
+
+
+def does_not_fit(call: Call, error: OversizedMessage) -> UsageError:
+    """A body that is too large in the encoding of its session."""
+    return UsageError(f"a body of {len(call.body)} bytes does not fit: {error}")
 
 
 def check_body(body: bytes) -> None:

@@ -19,9 +19,20 @@ from mycelium.errors import (
     MalformedMessage,
     MyceliumError,
     Overloaded,
+    OversizedMessage,
     UsageError,
 )
-from mycelium.peer.call import CANCEL, CREDIT, ITEM_COST_BYTES, OK, PARTS, TEXT_MAX, check_body, send
+from mycelium.peer.call import (
+    CANCEL,
+    CREDIT,
+    ITEM_COST_BYTES,
+    OK,
+    PARTS,
+    TEXT_MAX,
+    check_body,
+    does_not_fit,
+    send,
+)
 from mycelium.peer.link import Link
 from mycelium.protocol.messages import Call, MessageType
 
@@ -59,23 +70,51 @@ class _Incoming:
             self.arrived.set()
 
 
-class _Parts:
-    """What has come of a large answer. Each part gives the rest as much time again as the first had."""
+class _Waiting:
+    """A call that waits for its answer, and what has come of a large one.
 
-    def __init__(self, bytes_max: int, timeout_s: float, deadline: asyncio.Timeout) -> None:
+    Not asyncio.timeout: that costs as much as all the rest of a call.
+    """
+
+    __slots__ = ("_method", "_size_bytes", "_timeout_s", "_timer", "answer", "bytes_max", "parts")
+
+    def __init__(self, method: str, timeout_s: float, bytes_max: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[bytes] = loop.create_future()
         self.bytes_max = bytes_max
-        self.parts: list[bytes] = []
+        self.parts: list[bytes] | None = None
         self._size_bytes = 0
+        self._method = method
         self._timeout_s = timeout_s
-        self._deadline = deadline
+        self._timer = loop.call_later(timeout_s, self._expired)
 
-    def receive(self, body: bytes) -> None:
+    def part(self, body: bytes) -> None:
+        """Part of a large answer: the rest has as much time again as the first had."""
+        if self.parts is None:
+            self.parts = []
         self._size_bytes += len(body)
         if self._size_bytes > self.bytes_max:
             raise MalformedMessage(f"an answer of more than the {self.bytes_max} bytes that were asked for")
         self.parts.append(body)
-        if not self._deadline.expired():
-            self._deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
+        self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._expired)
+
+    def done(self, body: bytes) -> None:
+        """The answer, or its end."""
+        if self.parts is not None:
+            self.part(body)
+            body = b"".join(self.parts)
+        self.answer.set_result(body)
+
+    def _expired(self) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(CallTimeout(f"{self._method}: no answer in {self._timeout_s:g} s"))
+
+    def close(self) -> None:
+        """It waits no more."""
+        self._timer.cancel()
+        if self.answer.done() and not self.answer.cancelled():
+            self.answer.exception()  # taken note of, also where another error is on its way out
 
 
 class Caller:
@@ -87,9 +126,8 @@ class Caller:
     def __init__(self, link: Link) -> None:
         self.link = link
         self._next_id = 0
-        self._answers: dict[int, asyncio.Future[bytes]] = {}
+        self._answers: dict[int, _Waiting] = {}
         self._streams: dict[int, _Incoming] = {}
-        self._parts: dict[int, _Parts] = {}
         self._cancels: set[asyncio.Task[None]] = set()
         link.closed.add_done_callback(self._lost)
 
@@ -109,24 +147,36 @@ class Caller:
         here), UsageError (a body above CALL_BYTES_MAX).
         """
         call_id = self._new_id(body)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._answers[call_id] = answer
+        waiting = self._answers[call_id] = _Waiting(method, timeout_s, answer_bytes_max)
+        if answer_bytes_max > CALL_BYTES_MAX:
+            request = Call(call_id, method, PARTS, answer_bytes_max, False, body)
+        else:
+            request = Call(call_id, method, OK, STREAM_WINDOW_BYTES, False, body)
         try:
-            async with asyncio.timeout(timeout_s) as deadline:
-                if answer_bytes_max > CALL_BYTES_MAX:
-                    self._parts[call_id] = _Parts(answer_bytes_max, timeout_s, deadline)
-                    request = Call(call_id, method, PARTS, answer_bytes_max, False, body)
-                else:
-                    request = Call(call_id, method, OK, STREAM_WINDOW_BYTES, False, body)
-                await send(self.link, MessageType.REQUEST, request, fanout.REPAIR)
-                return await answer
-        except TimeoutError:
-            raise CallTimeout(f"{method}: no answer in {timeout_s:g} s") from None
+            if not self.link.post(MessageType.REQUEST, request.encode(), fanout.REPAIR):
+                await self._send_late(request, waiting.answer)
+            return await waiting.answer
+        except CallTimeout:
+            self._cancel(call_id)
+            raise
+        except OversizedMessage as error:
+            raise does_not_fit(request, error) from None
         finally:
             del self._answers[call_id]
-            self._parts.pop(call_id, None)
-            if not answer.done() or answer.cancelled():
+            if not waiting.answer.done() or waiting.answer.cancelled():
                 self._cancel(call_id)
+            waiting.close()
+
+    async def _send_late(self, request: Call, answer: asyncio.Future[bytes]) -> None:
+        """Send when the queue has room, or give up when the time for the answer is over."""
+        sending = asyncio.ensure_future(send(self.link, MessageType.REQUEST, request, fanout.REPAIR))
+        try:
+            await asyncio.wait((sending, answer), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                await sending
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
 
     async def stream(self, method: str, body: bytes) -> AsyncIterator[bytes]:
         """The items of a streaming call. Leaving the loop early cancels it at the server. Raises as `call` does."""
@@ -171,26 +221,21 @@ class Caller:
             incoming = self._streams.get(call.id)
             if incoming is not None:
                 incoming.receive(call)
-            elif call.id in self._parts:
-                self._parts[call.id].receive(call.body)
+            elif call.id in self._answers:
+                self._answers[call.id].part(call.body)
             return
         error = None if call.status == OK else _failure(call)
         incoming = self._streams.get(call.id)
         if incoming is not None:
             incoming.finish(error or MalformedMessage("a plain answer to a streaming call"))
             return
-        answer = self._answers.get(call.id)
-        if answer is None or answer.done():
+        waiting = self._answers.get(call.id)
+        if waiting is None or waiting.answer.done():
             return
         if error is None:
-            parts = self._parts.get(call.id)
-            if parts is not None and parts.parts:
-                parts.receive(call.body)
-                answer.set_result(b"".join(parts.parts))
-            else:
-                answer.set_result(call.body)
+            waiting.done(call.body)
         else:
-            answer.set_exception(error)
+            waiting.answer.set_exception(error)
 
     def _new_id(self, body: bytes) -> int:
         if len(body) > CALL_BYTES_MAX:
@@ -218,9 +263,9 @@ class Caller:
     def _lost(self, closed: asyncio.Future[MyceliumError | None]) -> None:
         reason = closed.result() if not closed.cancelled() else None
         text = f"{self.link.remote}: the connection ended" + (f": {reason}" if reason else "")
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(LinkClosed(text))
+        for waiting in self._answers.values():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(LinkClosed(text))
         for incoming in self._streams.values():
             incoming.finish(LinkClosed(text))
 

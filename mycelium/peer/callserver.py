@@ -49,8 +49,7 @@ T_co = TypeVar("T_co", covariant=True)
 class Methods(Protocol[T_co]):
     """Handlers by the names of their methods; a mapping is one."""
 
-    def __contains__(self, method: object, /) -> bool: ...
-    def __getitem__(self, method: str, /) -> T_co: ...
+    def get(self, method: str, /) -> T_co | None: ...
 
 
 class _Serving:
@@ -59,9 +58,9 @@ class _Serving:
     def __init__(self, size_bytes: int, credit_bytes: int) -> None:
         self.size_bytes = size_bytes
         self.granted_bytes = credit_bytes
-        self.more_credit = asyncio.Event()
+        self.more_credit: asyncio.Event | None = None
+        """Of a stream."""
         self.task: asyncio.Task[None] | None = None
-        self.streams = False
 
 
 class _Callers:
@@ -114,7 +113,8 @@ class CallServer:
             return
         if call.status == CREDIT:
             serving.granted_bytes = max(serving.granted_bytes, call.sequence)
-            serving.more_credit.set()
+            if serving.more_credit is not None:
+                serving.more_credit.set()
         elif serving.task is not None:
             serving.task.cancel()
 
@@ -122,7 +122,11 @@ class CallServer:
         callers = self._callers_of(link)
         if call.id in callers.serving:
             raise MalformedMessage(f"call {call.id} is under way already")
+        handler = self._handlers.get(call.method)
+        stream = None if handler is not None else self._streams.get(call.method)
         refusal = self._refusal(link, callers, call)
+        if refusal is None and handler is None and stream is None:
+            refusal = UsageError(f"no method is called {call.method[:64]!r}")
         if refusal is not None:
             # Dropped if the caller's own queue is full: one who reads no answers gets none.
             link.post(MessageType.RESPONSE, _failed(call.id, refusal).encode(), fanout.REPAIR)
@@ -130,16 +134,18 @@ class CallServer:
         serving = _Serving(len(call.body), call.sequence)
         callers.serving[call.id] = serving
         callers.size_bytes += serving.size_bytes
-        serving.streams = call.method in self._streams
-        run = self._stream if serving.streams else self._answer
-        serving.task = asyncio.get_running_loop().create_task(run(link, call, serving))
+        if handler is not None:
+            work = self._answer(handler, link, call)
+        else:
+            assert stream is not None, "a method is the one or the other"
+            serving.more_credit = asyncio.Event()
+            work = self._stream(stream, link, call, serving, serving.more_credit)
+        serving.task = asyncio.get_running_loop().create_task(work)
         serving.task.add_done_callback(lambda _: self._done(callers, call.id))
 
     def _refusal(self, link: Link, callers: _Callers, call: Call) -> MyceliumError | None:
         if not self._may_call(link):
             return Unauthorised(f"the role {link.role!r} may not call")
-        if call.method not in self._handlers and call.method not in self._streams:
-            return UsageError(f"no method is called {call.method[:64]!r}")
         if self._closing:
             return Overloaded("this node is shutting down")
         if len(callers.serving) >= CALLS_PER_CLIENT_MAX:
@@ -166,11 +172,10 @@ class CallServer:
     def _done(callers: _Callers, call_id: int) -> None:
         callers.size_bytes -= callers.serving.pop(call_id).size_bytes
 
-    async def _answer(self, link: Link, call: Call, serving: _Serving) -> None:
-        del serving
+    async def _answer(self, handler: Handler, link: Link, call: Call) -> None:
         klass = fanout.REPAIR
         try:
-            body = await self._handlers[call.method](link, call.body)
+            body = await handler(link, call.body)
             if len(body) > CALL_BYTES_MAX:
                 # Its end must not overtake its beginning, so all of it goes in one class.
                 klass = fanout.BULK
@@ -200,10 +205,12 @@ class CallServer:
             await send(link, MessageType.STREAM, item, fanout.BULK)
         return body[last:]
 
-    async def _stream(self, link: Link, call: Call, serving: _Serving) -> None:
-        items = self._streams[call.method](link, call.body)
+    async def _stream(
+        self, handler: StreamHandler, link: Link, call: Call, serving: _Serving, more_credit: asyncio.Event
+    ) -> None:
+        items = handler(link, call.body)
         try:
-            await self._send_items(link, call.id, items, serving)
+            await self._send_items(link, call.id, items, serving, more_credit)
             last = MessageType.STREAM, Call(call.id, "", ITEM, 0, True, b"")
         except LinkClosed:
             return
@@ -220,14 +227,20 @@ class CallServer:
             await send(link, *last, fanout.BULK)
 
     @staticmethod
-    async def _send_items(link: Link, call_id: int, items: AsyncIterator[bytes], serving: _Serving) -> None:
+    async def _send_items(
+        link: Link,
+        call_id: int,
+        items: AsyncIterator[bytes],
+        serving: _Serving,
+        more_credit: asyncio.Event,
+    ) -> None:
         sent_bytes = sequence = 0
         async for item in items:
             if len(item) > CALL_BYTES_MAX:
                 raise ValueRefused(f"an item has {len(item)} bytes, at most {CALL_BYTES_MAX} fit")
             while sent_bytes >= serving.granted_bytes:
-                serving.more_credit.clear()
-                await serving.more_credit.wait()
+                more_credit.clear()
+                await more_credit.wait()
             await send(link, MessageType.STREAM, Call(call_id, "", ITEM, sequence, False, item), fanout.BULK)
             sent_bytes += len(item) + ITEM_COST_BYTES
             sequence += 1
@@ -238,7 +251,7 @@ class CallServer:
         under_way = [serving for callers in self._links.values() for serving in callers.serving.values()]
         for serving in under_way:
             # A stream may have no end: waiting for it would take all the time there is.
-            if serving.streams and serving.task is not None:
+            if serving.more_credit is not None and serving.task is not None:
                 serving.task.cancel()
         tasks = [serving.task for serving in under_way if serving.task is not None]
         if tasks and drain_s > 0:

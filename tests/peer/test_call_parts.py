@@ -13,6 +13,7 @@ from mycelium.config import CALL_BYTES_MAX, CALL_PART_BYTES
 from mycelium.errors import CallFailed, CallTimeout, LinkClosed, MalformedMessage
 from mycelium.peer import caller as caller_module
 from mycelium.peer.call import FAILED, ITEM, OK
+from mycelium.peer.link import Link
 from mycelium.protocol.messages import Call, MessageType
 
 LARGE = 4 * 1024 * 1024
@@ -97,14 +98,14 @@ def test_an_error_after_some_parts_is_the_error():
 
 def test_each_part_gives_the_rest_as_much_time_again():
     async def main():
-        deadline = asyncio.timeout(1.0)
-        async with deadline:
-            before = deadline.when()
-            parts = caller_module._Parts(100, 60.0, deadline)
-            parts.receive(b"some")
-            assert deadline.when() > before + 50
-            with pytest.raises(MalformedMessage, match="more than the 100 bytes"):
-                parts.receive(bytes(97))
+        waiting = caller_module._Waiting("method", 60.0, 100)
+        before_s = waiting._timer.when()
+        await asyncio.sleep(0.002)
+        waiting.part(b"some")
+        assert waiting._timer.when() > before_s
+        with pytest.raises(MalformedMessage, match="more than the 100 bytes"):
+            waiting.part(bytes(97))
+        waiting.close()
 
     run(main())
 
@@ -115,7 +116,28 @@ def test_parts_that_stop_coming_time_out_and_leave_nothing_behind():
             part = (MessageType.STREAM, Call(1, "", ITEM, 0, False, bytes(1000)))
             with pytest.raises(CallTimeout):
                 await Answering(world).ask(part, timeout_s=0.2)
-            assert not world.caller._parts
+            assert not world.caller._answers
             await until(lambda: world.service.cancelled == 1)
 
     run(main())
+
+
+def test_a_call_that_cannot_be_sent_in_time_has_timed_out_and_leaves_nothing(caplog, monkeypatch):
+    async def main():
+        async with World() as world:
+            full = True
+
+            async def never(link, klass):
+                await asyncio.get_running_loop().create_future()
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Link, "post", lambda *message: not full)
+                patch.setattr(Link, "drained", never)
+                with pytest.raises(CallTimeout):
+                    await world.caller.call("echo", b"x", 0.05)
+            assert not world.caller._answers
+            assert await world.caller.call("echo", b"x", 5) == b"x"
+        assert len(asyncio.all_tasks()) == 1
+
+    run(main())
+    assert "never retrieved" not in caplog.text

@@ -257,15 +257,13 @@ class _Routes(Generic[T]):
         self._find = find
         self._kept: dict[str, T] = {}
 
-    def __contains__(self, text: object) -> bool:
-        return text in self._kept or self._find(str(text)) is not None
-
-    def __getitem__(self, text: str) -> T:
-        found = self._kept.get(text) or self._find(text)
+    def get(self, text: str) -> T | None:
+        found = self._kept.get(text)
         if found is None:
-            raise KeyError(text)
-        if "?" not in text and isinstance(getattr(found, "__self__", None), _Native):
-            self._kept[text] = found
+            found = self._find(text)
+            if "?" not in text and isinstance(getattr(found, "__self__", None), _Native):
+                assert found is not None, "it has a handler"
+                self._kept[text] = found
         return found
 
 

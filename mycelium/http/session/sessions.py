@@ -128,10 +128,10 @@ class Session:
             raise self._told(error, method, target, began_s, begun=begun) from None
 
     def _check(self, target: str, body: bytes) -> None:
+        if self._probe is not None or self.link.closed.done():
+            raise NotSent("the session has ended")
         if len(body) > CALL_BYTES_MAX or len(target) > TARGET_CHARS_MAX or not target.isascii():
             raise NotSent("too large for a call")
-        if not self.alive:
-            raise NotSent("the session has ended")
 
     def _told(
         self, error: MyceliumError, method: str, target: str, began_s: float, *, begun: bool = False
@@ -213,12 +213,14 @@ class Sessions:
     def find(self, address: str, validator: str, miner: str) -> Session | None:
         """The session with a miner at an address, if there is one now."""
         place = self._places.get((address, validator, miner))
-        if place is None or place.session is None:
+        session = None if place is None else place.session
+        if session is None:
             return None
-        if place.session.ended or self._loop is not asyncio.get_running_loop():
+        if session.link.closed.done() or self._loop is not asyncio.get_running_loop():
+            assert place is not None, "its session is in it"
             place.session = None
             return None
-        return place.session if place.session.alive else None
+        return session if session.alive else None
 
     def offered(self, address: str, validator: str, miner: str, keypair: Any, version: str) -> None:
         """The miner at this address says that it takes sessions: open one, in the background."""
