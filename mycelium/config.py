@@ -124,6 +124,18 @@ PING_INTERVAL_MS: Final = 1_000
 """Also how soon two nodes notice that their vectors differ."""
 SILENCE_MS: Final = 15_000
 """A session that is silent for this long is closed."""
+SUSPECT_MISSES: Final = 3
+"""Pings in a row without a word make a suspect."""
+LIVENESS_PROBERS: Final = 3
+"""Others who are asked whether they hear a suspect."""
+LIVENESS_PROBE_MS: Final = 2_000
+"""For their answers; a suspect that nobody speaks for is dead then."""
+LIVENESS_LAG_MS: Final = 500
+"""A node whose own tick comes later than this accuses nobody."""
+LIVENESS_HEALTH_MAX: Final = 7
+"""How often a node has itself to blame, at most; its times are so many times longer, and once more."""
+LIVENESS_RECOVERY_MS: Final = 10_000
+"""Without a reason to blame itself for this long, it forgives itself once."""
 DIAL_BACKOFF_MIN_MS: Final = 200
 DIAL_BACKOFF_MAX_MS: Final = 15_000
 DIAL_TIMEOUT_MS: Final = 5_000
