@@ -217,6 +217,13 @@ DIALS_MAX: Final = 16
 """Outgoing connection attempts under way at once."""
 CALLS_PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bodies of the calls of one session under way at once; beyond it a call is answered with Overloaded."""
+PEER_CALLS_MAX: Final = 32
+"""Calls of one member under way at this node at once. With 255 members that is 8,160 tasks of about 3 KiB."""
+PEER_CALLS_OUT_MAX: Final = 24
+"""Calls to one member under way at once: fewer than it takes, as it counts one until its answer has left."""
+PEER_CALLS_BYTES_MAX: Final = 1024 * 1024
+"""Bodies of one member's calls under way at once."""
+PEER_CALL_TIMEOUT_MS: Final = 10_000
 CALL_PART_BYTES: Final = 256 * 1024
 """An answer above CALL_BYTES_MAX is sent in parts of this size, for who asks for it so."""
 STREAM_WINDOW_BYTES: Final = 256 * 1024

@@ -23,12 +23,13 @@ from mycelium.database.database import Database, wall_ms
 from mycelium.database.policy import OBSERVER, Action
 from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
-from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreError, Unauthorised
+from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreError
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch, Source, StaticSource
 from mycelium.node import joining
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.metrics import Metrics
+from mycelium.node.peercalls import PeerCalls
 from mycelium.node.replicator import Replicator
 from mycelium.node.roster import Roster
 from mycelium.node.service import Service
@@ -86,6 +87,7 @@ class Node:
         )
         self.replicator = Replicator(database, self.hub, authority.rights_now, self.now_ms)
         self.calls = CallServer(self._service.handlers, self._service.streams)
+        self.peercalls = PeerCalls(self.hub.link_of, self._service.handlers | self._service.streams)
         self.server = Server(self.hub, settings.host, settings.port)
         self.dialer = Dialer(self.hub, random.Random(os.urandom(16)))  # noqa: S311 - jitter, not a secret
         self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers)
@@ -161,6 +163,7 @@ class Node:
         self.database.writer.flush_all()
         self.replicator.close()
         await self.calls.close(drain_s=DRAIN_S / 4)
+        await self.peercalls.close()
         await self.hub.close(drain_s=DRAIN_S / 2)
         try:
             await self.database.close()
@@ -227,20 +230,23 @@ class Node:
 
     def _opened(self, link: Link) -> None:
         if link.role != CLIENT:
+            self.peercalls.link_opened(link)
             self.replicator.link_opened(link)
 
     def _closed(self, link: Link, error: MyceliumError | None) -> None:
         if error is not None:
             log.info("session with %s ended: %s", link.remote, error)
         if link.role != CLIENT:
+            self.peercalls.link_closed(link)
             self.replicator.link_closed(link)
 
     def _message(self, link: Link, message: codec.Message, size_bytes: int) -> None:
         del size_bytes
         if link.role != CLIENT:
             if message.type in _CALLS:
-                raise Unauthorised("a member's hotkey may not use this node's API: use the node's own")
-            self.replicator.message(link, message)
+                self.peercalls.receive(link, message)
+            else:
+                self.replicator.message(link, message)
         elif message.type in _CALLS:
             self.calls.receive(link, message)
         # A program's pings and pongs need no answer but the link's own.

@@ -120,11 +120,13 @@ class _Waiting:
 class Caller:
     """The calling end of one link. Feed it every RESPONSE and STREAM of that link through `receive`.
 
-    When the link ends, all that is under way fails with LinkClosed.
+    When the link ends, all that is under way fails with LinkClosed. calls_max: calls under way at once,
+    without it CALLS_PER_CLIENT_MAX.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, calls_max: int | None = None) -> None:
         self.link = link
+        self._calls_max = calls_max
         self._next_id = 0
         self._answers: dict[int, _Waiting] = {}
         self._streams: dict[int, _Incoming] = {}
@@ -240,8 +242,9 @@ class Caller:
     def _new_id(self, body: bytes) -> int:
         if len(body) > CALL_BYTES_MAX:
             raise UsageError(f"a call of {len(body)} bytes, at most {CALL_BYTES_MAX} fit")
-        if len(self._answers) + len(self._streams) >= CALLS_PER_CLIENT_MAX:
-            raise Overloaded(f"{CALLS_PER_CLIENT_MAX} calls are under way on this link")
+        calls_max = self._calls_max or CALLS_PER_CLIENT_MAX
+        if len(self._answers) + len(self._streams) >= calls_max:
+            raise Overloaded(f"{calls_max} calls are under way on this link")
         self._next_id += 1
         return self._next_id
 

@@ -77,7 +77,8 @@ class CallServer:
     handlers: method -> async (link, body) -> body. streams: method -> (link, body) -> async iterator of
     bodies. A MyceliumError they raise goes to the caller with its class's name and text; anything else is a
     bug here, logged, of which the caller learns no more than that. may_call: who may; the others are told
-    Unauthorised.
+    Unauthorised. calls_max, bytes_max: calls of one link under way at once, and the bytes of their bodies;
+    without them CALLS_PER_CLIENT_MAX and CALLS_PENDING_BYTES_MAX.
     """
 
     def __init__(
@@ -86,10 +87,14 @@ class CallServer:
         streams: Methods[StreamHandler] | None = None,
         *,
         may_call: Callable[[Link], bool] = lambda link: link.role == CLIENT,
+        calls_max: int | None = None,
+        bytes_max: int | None = None,
     ) -> None:
         self._handlers = handlers
         self._streams: Methods[StreamHandler] = {} if streams is None else streams
         self._may_call = may_call
+        self._calls_max = calls_max
+        self._bytes_max = bytes_max
         self._links: dict[int, _Callers] = {}
         self._closing = False
 
@@ -148,10 +153,12 @@ class CallServer:
             return Unauthorised(f"the role {link.role!r} may not call")
         if self._closing:
             return Overloaded("this node is shutting down")
-        if len(callers.serving) >= CALLS_PER_CLIENT_MAX:
-            return Overloaded(f"{CALLS_PER_CLIENT_MAX} calls of this client are under way")
-        if callers.size_bytes + len(call.body) > CALLS_PENDING_BYTES_MAX:
-            return Overloaded(f"calls of {CALLS_PENDING_BYTES_MAX} bytes of this client are under way")
+        calls_max = self._calls_max or CALLS_PER_CLIENT_MAX
+        bytes_max = self._bytes_max or CALLS_PENDING_BYTES_MAX
+        if len(callers.serving) >= calls_max:
+            return Overloaded(f"{calls_max} calls of this client are under way")
+        if callers.size_bytes + len(call.body) > bytes_max:
+            return Overloaded(f"calls of {bytes_max} bytes of this client are under way")
         return None
 
     def _callers_of(self, link: Link) -> _Callers:
