@@ -50,6 +50,21 @@ BATCH = (
 )
 RAW = codec.encode(codec.BATCH, BATCH)
 
+STATUS = (
+    "mycelium/0.1 é",
+    1_700_000_000_000_000_000,
+    1_700_000_001_000_000_000,
+    1_700_000_002_000_000_000,
+    True,
+    "ready",
+    7,
+    1_000_000,
+    1000,
+    45_000,
+    223 * 2**20,
+    125,
+)
+
 VALUES: dict[str, list[tuple[str, Any]]] = {
     "Message": [
         ("session", (1, 4, ALICE, 1_700_000_000_123_456_789, 42, b"payload", b"")),
@@ -100,6 +115,13 @@ VALUES: dict[str, list[tuple[str, Any]]] = {
     "Hello": [
         ("offer", ([1], b"\1\2", b"\2\1", ALICE, BOB, b"", b"", "")),
         ("refusal", ([], b"", b"", b"", b"", b"", b"", "no protocol version in common")),
+    ],
+    "SpaceAck": [("main", ("main", [(ALICE, 1, 512, [])]))],
+    "NodeStatus": [("busy", STATUS), ("zeros", ("m", 0, 0, 0, False, "", 0, 0, 0, 0, 0, 0))],
+    "Sync": [
+        ("acks and status", ([("main", [(ALICE, 1, 512, [])]), ("sys", [])], STATUS)),
+        ("acks", ([("main", [(BOB, 2, 7, [])])], None)),
+        ("nothing", ([], None)),
     ],
     "Identity": [("node", (ALICE, 1, 2, GENESIS, 0, 1_114_112, "mycelium/0.1 é", SIGNATURE))],
 }

@@ -17,6 +17,9 @@ ENDPOINT_RECORD: int
 CALL: int
 HELLO: int
 IDENTITY: int
+SPACE_ACK: int
+NODE_STATUS: int
+SYNC: int
 
 @final
 class Message:

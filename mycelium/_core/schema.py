@@ -245,6 +245,34 @@ TABLES: Final = (
             _fixed("signature", 64),
         ),
     ),
+    Table(
+        "SpaceAck",
+        DATA_BYTES_MAX,
+        (Field("space", "name", True), Field("vector", "table", True, table="VersionVector")),
+    ),
+    Table(
+        "NodeStatus",
+        CONTROL_BYTES_MAX,
+        (
+            Field("software", "string", True),
+            Field("started", "u64"),
+            Field("last_sync", "u64"),
+            Field("last_heartbeat", "u64"),
+            Field("active", "bool"),
+            Field("status", "string"),
+            Field("peer_count", "u32"),
+            Field("serving_rate", "u64"),
+            Field("sync_progress", "u16"),
+            Field("response_latency", "u32"),
+            Field("memory_usage", "u64"),
+            Field("cpu_usage", "u16"),
+        ),
+    ),
+    Table(
+        "Sync",
+        DATA_BYTES_MAX,
+        (Field("acks", "tables", table="SpaceAck"), Field("status", "table", table="NodeStatus")),
+    ),
 )
 """In the order of the .fbs file; a kind is an index into it. No table contains itself, which bounds depth."""
 
@@ -265,7 +293,10 @@ TABLES: Final = (
     CALL,
     HELLO,
     IDENTITY,
-) = range(16)
+    SPACE_ACK,
+    NODE_STATUS,
+    SYNC,
+) = range(19)
 PONG = PING
 KINDS: Final = {table.name: kind for kind, table in enumerate(TABLES)}
 

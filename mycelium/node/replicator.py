@@ -27,9 +27,12 @@ from mycelium.peer.hub import Hub
 from mycelium.peer.link import Link
 from mycelium.protocol.messages import (
     MessageType,
+    NodeStatus,
     OriginVersion,
     Ping,
+    SpaceAck,
     SpaceDigest,
+    Sync,
     SyncRequest,
     SyncResponse,
 )
@@ -102,6 +105,7 @@ class Replicator:
         self._unacked: deque[_Unacked] = deque()
         self._quiet = Quiet(log, interval_s=10)
         self._shown = Shown(self._engine, self._unpushed)
+        self.on_status: Callable[[Link, NodeStatus], None] = lambda link, status: None
         self.sync = SyncMachine(self._shown, self._may_read, database.spaces)
         self._engine.on_applied.append(self._applied)
         database.committer.on_durable.append(self._durable)
@@ -160,7 +164,7 @@ class Replicator:
         elif kind == MessageType.DB_SYNC_RESP:
             self._sync_response(link, SyncResponse.decode(message.payload))
         elif kind == MessageType.SYNC:
-            self._acknowledged(link, SyncResponse.decode(message.payload))
+            self._synced(link, Sync.decode(message.payload))
         else:
             raise MalformedMessage(f"a message of type {kind} has no place in this session")
 
@@ -182,14 +186,17 @@ class Replicator:
         if request is not None:
             link.post(MessageType.DB_SYNC_REQ, request.encode(), fanout.CONTROL)
 
-    def _acknowledged(self, link: Link, response: SyncResponse) -> None:
+    def _synced(self, link: Link, sync: Sync) -> None:
         own = self._engine.origin
-        if response.space not in self._database.spaces:
-            return
-        for origin, held in vector_from_wire(response.vector or ()).items():
-            if origin == own:
-                head = min(held.head, self._engine.own_head(response.space))
-                self._database.acks.record(response.space, link.account, head)
+        for space, vector in sync.acks:
+            if space not in self._database.spaces:
+                continue
+            for origin, held in vector_from_wire(vector).items():
+                if origin == own:
+                    head = min(held.head, self._engine.own_head(space))
+                    self._database.acks.record(space, link.account, head)
+        if sync.status is not None:
+            self.on_status(link, sync.status)
 
     # --- ping -------------------------------------------------------------------------------------------
 
@@ -291,12 +298,15 @@ class Replicator:
         while self._unacked and self._unacked[0].feed_index <= durable:
             _, space, origin, head = self._unacked.popleft()
             heads[space, origin] = head
+        owed: dict[bytes, dict[str, list[OriginVersion]]] = {}
         for (space, origin), head in heads.items():
-            link = self._hub.link_of(origin.account)
+            found = OriginVersion(origin.account, origin.generation, head, [])
+            owed.setdefault(origin.account, {}).setdefault(space, []).append(found)
+        for account, spaces in owed.items():
+            link = self._hub.link_of(account)
             if link is not None:
-                wire = [OriginVersion(origin.account, origin.generation, head, [])]
-                ack = SyncResponse(0, space, [], False, True, wire)
-                link.post(MessageType.SYNC, ack.encode(), fanout.CONTROL)
+                acks = [SpaceAck(space, vector) for space, vector in spaces.items()]
+                link.post(MessageType.SYNC, Sync(acks).encode(), fanout.CONTROL)
 
     # --- serving ----------------------------------------------------------------------------------------
 

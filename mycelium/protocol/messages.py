@@ -180,6 +180,51 @@ class Call(NamedTuple):
         return cls(*codec.decode(codec.CALL, data))
 
 
+class NodeStatus(NamedTuple):
+    """What a node says of itself. Times in ns, `serving_rate` in bytes/s, `response_latency` in us, `sync_progress` and
+    `cpu_usage` in thousandths (of what exists, of one core), `memory_usage` in bytes."""
+
+    software: str
+    started: int
+    last_sync: int
+    last_heartbeat: int
+    active: bool
+    status: str
+    peer_count: int
+    serving_rate: int
+    sync_progress: int
+    response_latency: int
+    memory_usage: int
+    cpu_usage: int
+
+
+class SpaceAck(NamedTuple):
+    """How far a space's origins are durable at the sender."""
+
+    space: str
+    vector: list[OriginVersion]
+
+
+class Sync(NamedTuple):
+    """Acknowledgements, and now and then the sender's status."""
+
+    acks: list[SpaceAck]
+    status: NodeStatus | None = None
+
+    def encode(self) -> bytes:
+        """The payload of a message."""
+        return codec.encode(codec.SYNC, self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the payload of a message."""
+        acks, status = codec.decode(codec.SYNC, data)
+        return cls(
+            [SpaceAck(space, [OriginVersion(*origin) for origin in vector]) for space, vector in acks],
+            None if status is None else NodeStatus(*status),
+        )
+
+
 class Hello(NamedTuple):
     """Handshake messages 1 to 3. Which fields are present depends on the step; absent ones are empty."""
 

@@ -295,5 +295,5 @@ def test_table_budget():
 
 
 def test_a_schema_deeper_than_allowed_does_not_load():
-    assert "AssertionError" in _with_config("DEPTH_MAX = 2", "").stderr
-    assert _with_config("DEPTH_MAX = 3", "").returncode == 0
+    assert "AssertionError" in _with_config("DEPTH_MAX = 3", "").stderr
+    assert _with_config("DEPTH_MAX = 4", "").returncode == 0

@@ -21,9 +21,10 @@ from mycelium.protocol.messages import (
     MessageType,
     OriginVersion,
     Ping,
+    SpaceAck,
     SpaceDigest,
+    Sync,
     SyncRequest,
-    SyncResponse,
 )
 
 
@@ -106,8 +107,8 @@ def test_acknowledgements_of_spaces_that_are_not_cost_nothing() -> None:
         own = database.engine.origin
         for n in range(500):
             wire = [OriginVersion(own.account, own.generation, 0, [])]
-            ack = SyncResponse(0, f"s{n}", [], False, True, wire)
-            replicator.message(link, message(link, MessageType.SYNC, ack.encode()))
+            sync = Sync([SpaceAck(f"s{n}", wire)])
+            replicator.message(link, message(link, MessageType.SYNC, sync.encode()))
         assert len(database.acks._heads) < 10
         await database.close()
 

@@ -19,7 +19,7 @@ FBS = Path(__file__).parents[2] / "schemas" / "wire.fbs"
 SCALARS = {"bool": "<B", "ubyte": "<B", "ushort": "<H", "uint": "<I", "ulong": "<Q"}
 NAME = re.compile(rb"[a-z0-9_.-]{1,64}\Z")
 NAMES = {("Batch", "space"), ("TableRef", "name"), ("SyncRequest", "space"), ("SyncResponse", "space")}
-NAMES |= {("SpaceDigest", "space")}
+NAMES |= {("SpaceDigest", "space"), ("SpaceAck", "space")}
 WIDTHS = {
     "account": (32, 32),
     "genesis": (32, 32),
@@ -35,7 +35,17 @@ WIDTHS = {
 }
 CAPS = dict.fromkeys(("Batch",), config.BATCH_BYTES_MAX)
 CAPS |= dict.fromkeys(("Hello", "Identity"), config.HANDSHAKE_BYTES_MAX)
-_DATA = ("Change", "SignedBatch", "Gossip", "SyncRequest", "SyncResponse", "VersionVector", "Call")
+_DATA = (
+    "Change",
+    "SignedBatch",
+    "Gossip",
+    "SyncRequest",
+    "SyncResponse",
+    "VersionVector",
+    "Call",
+    "SpaceAck",
+    "Sync",
+)
 CAPS |= dict.fromkeys(_DATA, config.DATA_BYTES_MAX)
 HANDSHAKE, CONTROL = (0, 1), (2, 3, 8)
 
