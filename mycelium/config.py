@@ -136,6 +136,10 @@ LIVENESS_HEALTH_MAX: Final = 7
 """How often a node has itself to blame, at most; its times are so many times longer, and once more."""
 LIVENESS_RECOVERY_MS: Final = 10_000
 """Without a reason to blame itself for this long, it forgives itself once."""
+STATUS_INTERVAL_MS: Final = 10_000
+"""Between two statuses that a member is sent; each is some 150 bytes."""
+STATUS_TEXT_CHARS_MAX: Final = 64
+"""Of each text in a member's status, for terminals."""
 DIAL_BACKOFF_MIN_MS: Final = 200
 DIAL_BACKOFF_MAX_MS: Final = 15_000
 DIAL_TIMEOUT_MS: Final = 5_000

@@ -133,6 +133,12 @@ class SyncMachine:
 
     # --- the asking side --------------------------------------------------------------------------------
 
+    def agreement(self) -> float:
+        """The share of its peers' spaces that this node agrees with, 0 to 1; 1 without peers."""
+        spaces = sum(len(peer.greeted) for peer in self._peers.values())
+        differed = sum(len(peer.differed) for peer in self._peers.values())
+        return 1.0 if not spaces else 1.0 - differed / spaces
+
     def digest_seen(self, peer: int, space: str, digest: bytes, now_ms: int) -> SyncRequest | None:
         """The peer's ping said this of a space. Returns the request to send it, if any."""
         state = self._peers.get(peer)

@@ -30,11 +30,12 @@ from mycelium.node import joining
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.metrics import Metrics
 from mycelium.node.peercalls import PeerCalls
+from mycelium.node.presence import Meter, Presence, own_status
 from mycelium.node.replicator import Replicator
 from mycelium.node.roster import Roster
 from mycelium.node.service import Service
 from mycelium.node.settings import Settings, listen_url
-from mycelium.node.status import node_status
+from mycelium.node.status import node_status, resident_bytes
 from mycelium.peer.callserver import CallServer
 from mycelium.peer.dialer import Dialer
 from mycelium.peer.greeting import Local
@@ -42,7 +43,7 @@ from mycelium.peer.hub import CLIENT, Hub
 from mycelium.peer.link import Link
 from mycelium.peer.network import Network
 from mycelium.peer.server import Server, check_address
-from mycelium.protocol.messages import MergeType, MessageType
+from mycelium.protocol.messages import MergeType, MessageType, NodeStatus
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,10 @@ class Node:
         self.replicator = Replicator(database, self.hub, authority.rights_now, self.now_ms)
         self.calls = CallServer(self._service.handlers, self._service.streams)
         self.peercalls = PeerCalls(self.hub.link_of, self._service.handlers | self._service.streams)
+        self._meter = Meter()
+        self._started_ns = time.time_ns()
+        self.presence = Presence(self.hub, self.peercalls, self.node_status)
+        self.replicator.on_status = self.presence.said
         self.server = Server(self.hub, settings.host, settings.port)
         self.dialer = Dialer(self.hub, random.Random(os.urandom(16)))  # noqa: S311 - jitter, not a secret
         self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers)
@@ -102,6 +107,10 @@ class Node:
     def status(self) -> dict[str, Any]:
         """See `node.status`."""
         return node_status(self)
+
+    def node_status(self) -> NodeStatus:
+        """What members are told of this node."""
+        return own_status(self, self._meter, self._started_ns, resident_bytes())
 
     @classmethod
     @asynccontextmanager
@@ -163,6 +172,7 @@ class Node:
         self.database.writer.flush_all()
         self.replicator.close()
         await self.calls.close(drain_s=DRAIN_S / 4)
+        await self.presence.close()
         await self.peercalls.close()
         await self.hub.close(drain_s=DRAIN_S / 2)
         try:
@@ -178,6 +188,7 @@ class Node:
             try:
                 self._look_for_policy()
                 self.replicator.tick()
+                self.presence.tick()
             except Exception:
                 log.exception("the periodic work of the node failed; it goes on")
 
@@ -201,6 +212,7 @@ class Node:
     def _entered(self, epoch: Epoch) -> None:
         """Another epoch is the present one: dial its members, end what has no place in it, say what changed for us."""
         self.roster.follow(epoch)
+        self.presence.keep(epoch.members)
         why = self.source.explain(self.account)
         if why is not None and why.split(" (epoch")[0] != (self._may_not_write or "").split(" (epoch")[0]:
             log.warning("%s", why)
@@ -232,6 +244,7 @@ class Node:
         if link.role != CLIENT:
             self.peercalls.link_opened(link)
             self.replicator.link_opened(link)
+            self.presence.link_opened(link)
 
     def _closed(self, link: Link, error: MyceliumError | None) -> None:
         if error is not None:
@@ -239,6 +252,7 @@ class Node:
         if link.role != CLIENT:
             self.peercalls.link_closed(link)
             self.replicator.link_closed(link)
+            self.presence.link_closed(link)
 
     def _message(self, link: Link, message: codec.Message, size_bytes: int) -> None:
         del size_bytes

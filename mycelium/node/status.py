@@ -12,6 +12,7 @@ from mycelium._version import __version__
 from mycelium.config import PROTOCOL_VERSION
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.statistics import statistics
+from mycelium.node.presence import shown
 
 if TYPE_CHECKING:
     from mycelium.node.node import Node
@@ -64,6 +65,12 @@ def node_status(node: Node) -> dict[str, Any]:
         "passed_over": dict(node.replicator.sync.passed_over),
         "received_bytes": metrics.received_bytes,
         "sent_bytes": metrics.sent_bytes,
+        "node": shown(node.account, node.node_status()),
+        "members": [
+            {"standing": standing.value, **shown(account, status)}
+            for account, standing in sorted(node.presence.liveness.standings().items())
+            if (status := node.presence.statuses.get(account)) is not None
+        ],
         "resident_bytes": resident_bytes(),
         "cpu_s": round(time.process_time(), 2),
     }
@@ -94,6 +101,11 @@ def _chain(node: Node, now_ms: int) -> dict[str, Any]:
     }
 
 
+def _standing(node: Node, account: bytes) -> str | None:
+    standing = node.presence.liveness.standing(account)
+    return None if standing is None else standing.value
+
+
 def _peers(node: Node) -> list[dict[str, Any]]:
     spaces = node.database.spaces
     return [
@@ -102,6 +114,7 @@ def _peers(node: Node) -> list[dict[str, Any]]:
             "role": link.role,
             "remote": link.remote,
             "inbound": link.inbound,
+            "standing": _standing(node, link.account),
             "rtt_ms": None if link.rtt_ms is None else round(link.rtt_ms, 2),
             "queued_bytes": node.hub.fanout.pending_bytes(link.id),
             "dropped": node.hub.fanout.dropped(link.id),

@@ -90,9 +90,8 @@ class Liveness:
     # --- who is watched -----------------------------------------------------------------------------------
 
     def watch(self, account: bytes, now_ms: int) -> None:
-        """A session with it is up: it is heard now."""
-        known = self._members.get(account)
-        if known is None:
+        """A member that is to be watched from now on. One that is watched already stays as it is."""
+        if account not in self._members:
             self._members[account] = _Member(now_ms)
 
     def keep(self, accounts: Collection[bytes]) -> None:
@@ -122,11 +121,11 @@ class Liveness:
     # --- what happens -------------------------------------------------------------------------------------
 
     def heard(self, account: bytes, now_ms: int) -> list[Effect]:
-        """Anything authenticated came of it."""
+        """Anything authenticated came of it, at that time. What is told again is no news."""
         member = self._members.get(account)
-        if member is None:
+        if member is None or now_ms <= member.heard_ms:
             return []
-        member.heard_ms = max(member.heard_ms, now_ms)
+        member.heard_ms = now_ms
         if member.standing is Standing.ALIVE:
             return []
         return [self._become(account, member, Standing.ALIVE)]

@@ -182,7 +182,7 @@ class Call(NamedTuple):
 
 class NodeStatus(NamedTuple):
     """What a node says of itself. Times in ns, `serving_rate` in bytes/s, `response_latency` in us, `sync_progress` and
-    `cpu_usage` in thousandths (of what exists, of one core), `memory_usage` in bytes."""
+    `cpu_usage` in thousandths (of its peers' spaces that it agrees with, of one core), `memory_usage` in bytes."""
 
     software: str
     started: int
