@@ -156,6 +156,19 @@ CONTROL_QUEUE_BYTES_MAX: Final = 1024 * 1024
 """Control messages a peer may leave unread before its session is closed; they are never dropped."""
 TRANSPORT_BUFFER_BYTES: Final = 1024 * 1024
 """What is handed to the socket's buffer before we wait for it to drain."""
+LINK_MESSAGES_PER_S: Final = 4_000
+LINK_MESSAGES_BURST: Final = 16_000
+"""Of one member. What is sent beyond is not read until its time has come: 4,000 cost a tenth of a core to judge."""
+LINK_BYTES_PER_S: Final = 128 * 1024 * 1024
+LINK_BYTES_BURST: Final = 256 * 1024 * 1024
+"""The same in bytes; a member that catches up is sent some 60 MiB a second."""
+HOLD_MAX_S: Final = 2.0
+"""A member's reading is put off by so much at once; its keep-alive must not die of it."""
+ARRIVALS_PER_S: Final = 64
+ARRIVALS_BURST: Final = 512
+"""Connections of one address that is not this machine's own; each may cost 0.3 ms of handshake."""
+ARRIVAL_ADDRESSES_MAX: Final = 8_192
+"""Addresses whose connections are counted, 200 bytes each; the one that is quiet for longest gives way."""
 CALLS_PER_CLIENT_MAX: Final = 1_024
 """Calls of one session under way at once; a further one is answered with Overloaded."""
 CALL_TIMEOUT_MS: Final = 30_000

@@ -117,6 +117,7 @@ def _peers(node: Node) -> list[dict[str, Any]]:
             "standing": _standing(node, link.account),
             "rtt_ms": None if link.rtt_ms is None else round(link.rtt_ms, 2),
             "queued_bytes": node.hub.fanout.pending_bytes(link.id),
+            "throttled": link.throttled,
             "dropped": node.hub.fanout.dropped(link.id),
             "acknowledged": {space: node.database.acks.heads(space).get(link.account, 0) for space in spaces},
         }

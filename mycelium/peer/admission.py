@@ -7,9 +7,19 @@ belongs to the hub.
 from __future__ import annotations
 
 import ipaddress
+import time
+from collections.abc import Callable
 from typing import Protocol
 
-from mycelium.config import COOKIE_THRESHOLD, HANDSHAKES_PENDING_MAX, PENDING_PER_ADDRESS_MAX
+from mycelium.config import (
+    ARRIVAL_ADDRESSES_MAX,
+    ARRIVALS_BURST,
+    ARRIVALS_PER_S,
+    COOKIE_THRESHOLD,
+    HANDSHAKES_PENDING_MAX,
+    PENDING_PER_ADDRESS_MAX,
+)
+from mycelium.peer.bucket import Bucket
 from mycelium.peer.cookie import CookieJar
 from mycelium.peer.greeting import Local
 from mycelium.peer.handshake import Responder
@@ -29,12 +39,16 @@ class Stranger(Protocol):
 class Admission:
     """The strangers at one listening address."""
 
-    def __init__(self, local: Local, observer: Observer) -> None:
+    def __init__(
+        self, local: Local, observer: Observer, clock_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._local = local
         self._observer = observer
         self._cookies = CookieJar(local.random)
         self._pending: dict[str, dict[Stranger, None]] = {}
         self._pending_count = 0
+        self._clock_ns = clock_ns
+        self._arrivals: dict[str, Bucket] = {}
 
     @property
     def pending(self) -> int:
@@ -53,6 +67,9 @@ class Admission:
         time) gives way to an address that has none: else idle connections of many would keep everyone out.
         """
         key = stranger.address
+        if not self._in_time(key):
+            self._observer.rejected("address-rate")
+            return False
         mine = self._pending.get(key, {})
         if len(mine) >= PENDING_PER_ADDRESS_MAX:
             self._observer.rejected("address-full")
@@ -66,6 +83,19 @@ class Admission:
         self._pending.setdefault(key, {})[stranger] = None
         self._pending_count += 1
         return True
+
+    def _in_time(self, address: str) -> bool:
+        """Whether an address has not come too often of late. This machine's own may: it would flood itself."""
+        if is_loopback(address):
+            return True
+        now_ns = self._clock_ns()
+        bucket = self._arrivals.pop(address, None)
+        if bucket is None:
+            bucket = Bucket(ARRIVALS_PER_S, ARRIVALS_BURST)
+            if len(self._arrivals) >= ARRIVAL_ADDRESSES_MAX:
+                del self._arrivals[next(iter(self._arrivals))]
+        self._arrivals[address] = bucket  # the last one to be forgotten
+        return bucket.take(1, now_ns) == 0
 
     def leave(self, stranger: Stranger) -> None:
         """The connection has a session, or is gone."""
@@ -94,6 +124,16 @@ class Admission:
             local.random,
             remote.encode(),
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own, or none at all, as of a socket of its file system."""
+    try:
+        address = ipaddress.ip_address(host)
+        # The group of ::1 is that of its whole network, ::.
+        return address.is_loopback or address.is_unspecified
+    except ValueError:
+        return "/" not in host
 
 
 def address_group(host: str) -> str:

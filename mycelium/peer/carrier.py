@@ -61,6 +61,10 @@ class Carrier(ABC):
         """Wait until the connection is gone."""
 
     @abstractmethod
+    def hold(self, delay_s: float) -> None:
+        """Read nothing for so long; what comes waits in the buffers of who sent it."""
+
+    @abstractmethod
     def _say_goodbye(self, code: int, text: str) -> None:
         """Send a close frame, and end the connection when that is on its way."""
 

@@ -179,7 +179,9 @@ class Hub:
         if not self._has_place(wire, session, inbound, role):
             return None
         self._next_id += 1
-        link = Link(self, self._next_id, wire, session, inbound=inbound, role=role)
+        # Programs and their node may send each other as much as they like; members may not.
+        metered = role not in UNPAIRED
+        link = Link(self, self._next_id, wire, session, inbound=inbound, role=role, metered=metered)
         link.url = url
         self._links[link.id] = link
         if role not in UNPAIRED:

@@ -10,8 +10,19 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from mycelium._core import codec, fanout
-from mycelium.config import COALESCED_BYTES, CONTROL_QUEUE_BYTES_MAX, FLUSH_BYTES, TRANSPORT_BUFFER_BYTES
+from mycelium.config import (
+    COALESCED_BYTES,
+    CONTROL_QUEUE_BYTES_MAX,
+    FLUSH_BYTES,
+    HOLD_MAX_S,
+    LINK_BYTES_BURST,
+    LINK_BYTES_PER_S,
+    LINK_MESSAGES_BURST,
+    LINK_MESSAGES_PER_S,
+    TRANSPORT_BUFFER_BYTES,
+)
 from mycelium.errors import LinkClosed, MyceliumError, Overloaded, ProtocolError
+from mycelium.peer.bucket import Bucket
 from mycelium.peer.carrier import Carrier
 from mycelium.peer.cipher import TAG_BYTES
 from mycelium.peer.closing import NORMAL, TRY_LATER
@@ -30,7 +41,8 @@ class Link:
     id: unique in this process. account: the other side's, 32 bytes. role: what membership says of it;
     `client` for a program, `node` for what a client dialled. remote: `host:port`. rtt_ms: set by whoever
     measures it, None before. last_received_ns: monotonic. closed: resolves to the reason of the end, None
-    for a goodbye. closed_by_peer: who ended it. url: what was dialled, "" if inbound.
+    for a goodbye. closed_by_peer: who ended it. url: what was dialled, "" if inbound. metered: what comes is
+    read at a bounded rate. throttled: how often reading was put off for that.
     """
 
     __slots__ = (
@@ -38,6 +50,7 @@ class Link:
         "_drain",
         "_fanout",
         "_hub",
+        "_intake",
         "_refused",
         "account",
         "closed",
@@ -50,12 +63,21 @@ class Link:
         "role",
         "rtt_ms",
         "session",
+        "throttled",
         "url",
         "wire",
     )
 
     def __init__(
-        self, hub: Hub, id: int, wire: Carrier, session: Session, *, inbound: bool, role: str
+        self,
+        hub: Hub,
+        id: int,
+        wire: Carrier,
+        session: Session,
+        *,
+        inbound: bool,
+        role: str,
+        metered: bool = False,
     ) -> None:
         self._hub = hub
         self._fanout = hub.fanout
@@ -74,6 +96,11 @@ class Link:
         self._body_max = min(COALESCED_BYTES, session.frame_max - TAG_BYTES)
         self._drain: list[asyncio.Future[None]] = []
         self._refused = False
+        self._intake: tuple[Bucket, Bucket] | None = None
+        if metered:
+            messages = Bucket(LINK_MESSAGES_PER_S, LINK_MESSAGES_BURST)
+            self._intake = messages, Bucket(LINK_BYTES_PER_S, LINK_BYTES_BURST)
+        self.throttled = 0
 
     def __repr__(self) -> str:
         way = "from" if self.inbound else "to"
@@ -180,22 +207,35 @@ class Link:
 
     def frame_received(self, data: bytes) -> None:
         """A sealed frame: open it and hand its messages over, in order, each completely before the next."""
-        self.last_received_ns = self._hub.clock_ns()
+        now_ns = self.last_received_ns = self._hub.clock_ns()
         body = self.session.open(data)
         if body is None:
             self.flush()
             return
-        self.body_received(body)
+        messages = self.body_received(body)
+        if self._intake is not None:
+            self._throttle(messages, len(data), now_ns)
 
-    def body_received(self, body: bytes) -> None:
-        """The messages of an opened frame. A ProtocolError raised here closes the link."""
+    def _throttle(self, messages: int, size_bytes: int, now_ns: int) -> None:
+        """Who sends more than he may is read later: his own buffers fill, and nobody else's."""
+        assert self._intake is not None, "a member's link has its buckets"
+        count, size = self._intake
+        wait_ns = max(count.take(messages, now_ns), size.take(size_bytes, now_ns))
+        if wait_ns > 0:
+            self.throttled += 1
+            self.wire.hold(min(wait_ns / 1e9, HOLD_MAX_S))
+
+    def body_received(self, body: bytes) -> int:
+        """The messages of an opened frame; how many they were. A ProtocolError raised here closes the link."""
         deliver = self._hub.deliver
         decode = codec.decode_message
         closed = self.closed
-        for raw in frame.split(body, len(body)):
+        parts = frame.split(body, len(body))
+        for raw in parts:
             deliver(self, decode(raw), len(raw))
             if closed.done():
-                return
+                break
+        return len(parts)
 
     # --- the end ------------------------------------------------------------------------------------------
 

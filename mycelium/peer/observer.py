@@ -14,8 +14,8 @@ class Observer(Protocol):
 
     def rejected(self, reason: str) -> None:
         """A connection, or what it sent, was refused. Labels: the `reason` of every ProtocolError, and
-        `upgrade`, `subprotocol`, `overloaded`, `handshakes-full`, `address-full`, `sessions-full`, `clients-full`,
-        `internal`."""
+        `upgrade`, `subprotocol`, `overloaded`, `handshakes-full`, `address-full`, `address-rate`, `sessions-full`,
+        `clients-full`, `internal`."""
 
     def handshake(self, ok: bool, inbound: bool) -> None: ...
 

@@ -49,6 +49,7 @@ class Wire(Carrier, WSListener):
         self.tail_bytes = 0
         self._fragments: bytearray | None = None
         self._linger: asyncio.TimerHandle | None = None
+        self._held: asyncio.TimerHandle | None = None
         self._gone = asyncio.Event()
 
     # --- towards the peer ---------------------------------------------------------------------------------
@@ -60,6 +61,23 @@ class Wire(Carrier, WSListener):
             return
         self.observer.bytes_out(len(data))
         transport.send(BINARY, data)
+
+    def hold(self, delay_s: float) -> None:
+        if self.transport is None or self.closing:
+            return
+        if self._held is None:
+            self.transport.underlying_transport.pause_reading()
+        else:
+            self._held.cancel()
+        self._held = asyncio.get_running_loop().call_later(delay_s, self._release)
+
+    def _release(self) -> None:
+        if self._held is None:
+            return
+        self._held.cancel()
+        self._held = None
+        if self.transport is not None and not self._gone.is_set():
+            self.transport.underlying_transport.resume_reading()
 
     def _say_goodbye(self, code: int, text: str) -> None:
         if self.transport is not None:
@@ -82,6 +100,7 @@ class Wire(Carrier, WSListener):
         # Closing a socket with unread bytes resets it, and a reset makes the peer lose our close frame: so
         # the peer's own close frame or end of stream is awaited for a while (RFC 6455 section 7.1.1).
         loop = asyncio.get_running_loop()
+        self._release()
         self._linger = loop.call_later(CLOSE_LINGER_MS / 1000, self._disconnect_now)
 
     def _disconnect_now(self) -> None:
@@ -176,6 +195,7 @@ class Wire(Carrier, WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._gone.set()
+        self._release()
         if self._linger is not None:
             self._linger.cancel()
         if self.closing:

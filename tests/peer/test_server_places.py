@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from peer.linkkit import Node, Raw, attacked, run, until
+from peer.linkkit import Counts, Node, Raw, attacked, local, run, until
 
 from mycelium.peer import admission as admission_module
+from mycelium.peer.admission import address_group
 
 
 def test_idle_connections_from_many_addresses_give_way_to_a_new_one(monkeypatch):
@@ -52,3 +53,41 @@ def test_an_address_that_has_a_place_takes_none_from_another(monkeypatch):
                 await raw.aclose()
 
     run(main())
+
+
+class Knock:
+    """A connection that only stands at the door."""
+
+    def __init__(self, address):
+        self.address = address
+        self.dropped = False
+
+    def drop(self):
+        self.dropped = True
+
+
+def test_an_address_that_comes_too_often_is_let_in_again_later(monkeypatch):
+    monkeypatch.setattr(admission_module, "ARRIVALS_PER_S", 10)
+    monkeypatch.setattr(admission_module, "ARRIVALS_BURST", 5)
+    now_ns, counts = 10**12, Counts()
+    admission = admission_module.Admission(local("//Alice"), counts, lambda: now_ns)
+
+    def knocks(address, count):
+        let_in = 0
+        for _ in range(count):
+            one = Knock(address)
+            if admission.arrive(one):
+                let_in += 1
+                admission.leave(one)
+        return let_in
+
+    assert knocks("192.0.2.1", 20) == 5
+    assert counts.reasons["address-rate"] == 15
+    assert knocks("192.0.2.2", 20) == 5, "others are not concerned"
+    assert knocks("127.0.0.1", 100) == knocks(address_group("::1"), 100) == knocks("", 100) == 100
+    now_ns += 3 * 10**9
+    assert 0 < knocks("192.0.2.1", 20) <= 5
+    monkeypatch.setattr(admission_module, "ARRIVAL_ADDRESSES_MAX", 3)
+    for number in range(50):
+        knocks(f"198.51.100.{number}", 1)
+    assert len(admission._arrivals) <= 3

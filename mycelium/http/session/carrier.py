@@ -36,6 +36,7 @@ class AsgiCarrier(Carrier):
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._work = asyncio.Event()
+        self._hold_s = 0.0
         self._goodbye: tuple[int, str] | None = None
         self._gone = asyncio.Event()
 
@@ -60,6 +61,10 @@ class AsgiCarrier(Carrier):
     async def disconnected(self) -> None:
         """Wait until `run` is over."""
         await self._gone.wait()
+
+    def hold(self, delay_s: float) -> None:
+        """The server reads a message ahead, and no more."""
+        self._hold_s = max(self._hold_s, delay_s)
 
     def _say_goodbye(self, code: int, text: str) -> None:
         self._goodbye = code, text
@@ -113,6 +118,9 @@ class AsgiCarrier(Carrier):
 
     async def _read(self) -> None:
         while True:
+            if self._hold_s > 0 and not self.closing:
+                delay_s, self._hold_s = self._hold_s, 0.0
+                await asyncio.sleep(delay_s)
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 self._lost(message.get("code") or _NO_STATUS, message.get("reason") or "")
