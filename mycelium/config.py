@@ -101,6 +101,9 @@ SYNC_RESPONSE_BYTES: Final = 256 * 1024
 """The size a sync response is filled to. One larger batch travels alone."""
 GOSSIP_BYTES: Final = 512 * 1024
 """Batches that became durable together travel in one message up to this size."""
+SYNC_REPEAT_MIN_MS: Final = 250
+SYNC_REPEAT_MAX_MS: Final = 8_000
+"""Who asks again for what he was just sent gets it after this, each time twice as long; before, only what is new."""
 SYNC_TIMEOUT_MS: Final = 10_000
 """A fetch that brought nothing new for this long is given up, and its peer left alone for three times as long."""
 SYNC_FETCH_MAX_MS: Final = 60_000
@@ -156,9 +159,10 @@ CONTROL_QUEUE_BYTES_MAX: Final = 1024 * 1024
 """Control messages a peer may leave unread before its session is closed; they are never dropped."""
 TRANSPORT_BUFFER_BYTES: Final = 1024 * 1024
 """What is handed to the socket's buffer before we wait for it to drain."""
-LINK_MESSAGES_PER_S: Final = 4_000
-LINK_MESSAGES_BURST: Final = 16_000
-"""Of one member. What is sent beyond is not read until its time has come: 4,000 cost a tenth of a core to judge."""
+LINK_MESSAGES_PER_S: Final = 1_000
+LINK_MESSAGES_BURST: Final = 8_000
+"""Of one member. What is sent beyond is not read until its time has come: 1,000 cost a twentieth of a core to judge,
+and at 64 KiB each they are more than a member that catches up is sent."""
 LINK_BYTES_PER_S: Final = 128 * 1024 * 1024
 LINK_BYTES_BURST: Final = 256 * 1024 * 1024
 """The same in bytes; a member that catches up is sent some 60 MiB a second."""

@@ -16,13 +16,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from mycelium._core.codec import decode_batch
 from mycelium.config import (
     SYNC_BAR_MS,
     SYNC_FETCH_MAX_MS,
     SYNC_RANGES_MAX,
+    SYNC_REPEAT_MAX_MS,
+    SYNC_REPEAT_MIN_MS,
     SYNC_RESPONSE_BYTES,
     SYNC_TIMEOUT_MS,
     SYNC_WINDOW_BYTES,
@@ -57,6 +59,9 @@ class Library(Protocol):
     def receive(self, raw: bytes, signature: bytes, now_ms: int) -> Outcome: ...
 
 
+_REPEATS_MAX: Final = 16
+
+
 @dataclass(slots=True)
 class Fetch:
     """A request of ours under way, for one space."""
@@ -80,6 +85,16 @@ class Serve:
 
 
 @dataclass(slots=True)
+class Asked:
+    """The last request of a peer for a space, what this node held then, and how often it was answered again in full."""
+
+    theirs: Vector
+    given: Vector
+    at_ms: int
+    repeats: int
+
+
+@dataclass(slots=True)
 class Peer:
     """What the machine knows of one session."""
 
@@ -89,6 +104,7 @@ class Peer:
     """Spaces whose digest differed at the peer's last ping."""
     greeted: set[str] = field(default_factory=set)
     serves: dict[str, Serve] = field(default_factory=dict)
+    asked: dict[str, Asked] = field(default_factory=dict)
 
 
 class SyncMachine:
@@ -231,9 +247,33 @@ class SyncMachine:
             return
         if request.space not in self._spaces or not self._may_read(peer, request.space):
             raise Unauthorised(f"may not read the space {request.space!r}")
+        vector = vector_from_wire(request.vector)
         window = min(request.max_bytes, SYNC_WINDOW_BYTES)
-        records = self._missing(request.space, vector_from_wire(request.vector), state.opened_ms, now_ms)
+        serve, asked = state.serves.get(request.space), state.asked.get(request.space)
+        if serve is not None and asked is not None and asked.theirs == vector:
+            # The same once more, before all of it was sent: it goes on where it is.
+            serve.request, serve.left_bytes = request, window
+            return
+        records = self._missing(
+            request.space, self._counted(state, request.space, vector, now_ms), state.opened_ms, now_ms
+        )
         state.serves[request.space] = Serve(request, records, window)
+
+    def _counted(self, state: Peer, space: str, theirs: Vector, now_ms: int) -> Vector:
+        """What a peer is taken to have. Who keeps what it gets asks with a larger vector the next time: who does not,
+        and asks again at once, is sent only what is new since."""
+        asked = state.asked.get(space)
+        mine = self._library.vector(space)
+        if asked is None or asked.theirs != theirs:
+            state.asked[space] = Asked(theirs, mine, now_ms, 0)
+            return theirs
+        given, asked.given = asked.given, mine
+        if now_ms - asked.at_ms < min(SYNC_REPEAT_MIN_MS << asked.repeats, SYNC_REPEAT_MAX_MS):
+            self.passed_over["sync-repeated"] += 1
+            return given
+        asked.at_ms = now_ms
+        asked.repeats = min(asked.repeats + 1, _REPEATS_MAX)
+        return theirs
 
     def pump(self, peer: int) -> SyncResponse | None:
         """The next response for the peer; None when there is nothing (more) to say."""

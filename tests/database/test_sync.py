@@ -8,7 +8,13 @@ from collections.abc import Sequence
 import kit
 import pytest
 
-from mycelium.config import SYNC_RESPONSE_BYTES, SYNC_TIMEOUT_MS, SYNC_WINDOW_BYTES
+from mycelium.config import (
+    SYNC_REPEAT_MAX_MS,
+    SYNC_REPEAT_MIN_MS,
+    SYNC_RESPONSE_BYTES,
+    SYNC_TIMEOUT_MS,
+    SYNC_WINDOW_BYTES,
+)
 from mycelium.database.engine import Applied, Engine
 from mycelium.database.store import Column
 from mycelium.database.sync import FRESH_MS, SyncMachine
@@ -320,3 +326,41 @@ def test_a_partial_mesh_converges_after_loss_partitions_and_crashes(seed: int) -
 @pytest.mark.parametrize("seed", range(100, 500))
 def test_many_more_meshes_converge(seed: int) -> None:
     test_a_partial_mesh_converges_after_loss_partitions_and_crashes(seed)
+
+
+def test_who_asks_again_at_once_is_sent_only_what_is_new() -> None:
+    a, left, _, right = pair()
+    fill(a, 5)
+    request = ask(right, a)
+
+    def sent(now_ms: int) -> int:
+        return sum(len(response.batches) for response in answer(left, request, now_ms))
+
+    assert sent(LATER) == 5
+    assert sent(LATER + 1) == 0
+    fill(a, 2)
+    assert sent(LATER + 2) == 2
+    assert sent(LATER + 3) == 0
+    assert left.passed_over["sync-repeated"] == 3
+    now_ms, pauses = LATER, []
+    for _ in range(12):
+        asked_ms = now_ms
+        while sent(now_ms) != 7:
+            now_ms += 50
+        pauses.append(now_ms - asked_ms)
+        now_ms += 1
+    assert pauses == sorted(pauses), "each time longer"
+    assert SYNC_REPEAT_MAX_MS <= pauses[-1] <= SYNC_REPEAT_MAX_MS + 100, "and never for ever"
+    assert pauses[0] <= 2 * SYNC_REPEAT_MIN_MS
+
+
+def test_who_keeps_what_it_gets_never_waits() -> None:
+    a, left, b, right = pair()
+    for number in range(20):
+        fill(a, 1, 10)
+        request = right._ask(1, "main", LATER + number)
+        (response,) = answer(left, request, LATER + number)
+        assert len(response.batches) == 1
+        right.response(1, response, LATER + number)
+    assert b.vector("main") == a.vector("main")
+    assert not left.passed_over
