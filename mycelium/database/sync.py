@@ -93,6 +93,10 @@ class Asked:
     at_ms: int
     repeats: int
 
+    def is_recent(self, now_ms: int) -> bool:
+        """Whether it was answered in full a short while ago."""
+        return now_ms - self.at_ms < min(SYNC_REPEAT_MIN_MS << self.repeats, SYNC_REPEAT_MAX_MS)
+
 
 @dataclass(slots=True)
 class Peer:
@@ -250,7 +254,7 @@ class SyncMachine:
         vector = vector_from_wire(request.vector)
         window = min(request.max_bytes, SYNC_WINDOW_BYTES)
         serve, asked = state.serves.get(request.space), state.asked.get(request.space)
-        if serve is not None and asked is not None and asked.theirs == vector:
+        if serve is not None and asked is not None and asked.theirs == vector and asked.is_recent(now_ms):
             # The same once more, before all of it was sent: it goes on where it is.
             serve.request, serve.left_bytes = request, window
             return
@@ -268,7 +272,7 @@ class SyncMachine:
             state.asked[space] = Asked(theirs, mine, now_ms, 0)
             return theirs
         given, asked.given = asked.given, mine
-        if now_ms - asked.at_ms < min(SYNC_REPEAT_MIN_MS << asked.repeats, SYNC_REPEAT_MAX_MS):
+        if asked.is_recent(now_ms):
             self.passed_over["sync-repeated"] += 1
             return given
         asked.at_ms = now_ms

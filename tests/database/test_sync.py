@@ -183,12 +183,27 @@ def test_a_new_request_replaces_the_one_before() -> None:
     wire = vector_to_wire(b.vector("main"))
     left.request(1, SyncRequest(1, "main", wire, SYNC_WINDOW_BYTES, 0), LATER)
     left.pump(1)
-    left.request(1, SyncRequest(2, "main", wire, SYNC_WINDOW_BYTES, 0), LATER)
+    left.request(1, SyncRequest(2, "main", wire, SYNC_WINDOW_BYTES, 0), LATER + SYNC_REPEAT_MIN_MS)
     seen = []
     while (response := left.pump(1)) is not None:
         seen.append(response)
     assert {response.request_id for response in seen} == {2}
     assert sum(len(response.batches) for response in seen) == 20
+
+
+def test_the_same_request_at_once_goes_on_where_the_one_before_is() -> None:
+    a, left, b, _ = pair()
+    fill(a, 20, size=100_000)
+    wire = vector_to_wire(b.vector("main"))
+    left.request(1, SyncRequest(1, "main", wire, SYNC_WINDOW_BYTES, 0), LATER)
+    first = left.pump(1)
+    seen = []
+    for number in range(2, 100):
+        left.request(1, SyncRequest(number, "main", wire, SYNC_WINDOW_BYTES, 0), LATER + number)
+        response = left.pump(1)
+        if response is not None:
+            seen.append(response)
+    assert sum(len(response.batches) for response in [first, *seen]) == 20, "nothing is sent twice"
 
 
 def test_a_fresh_batch_is_on_its_way_already() -> None:
