@@ -1,8 +1,8 @@
 """A node that joins when another holds a million changes, and what nodes cost that have nothing to do.
 
 The writer is this process, the node that joins one of its own; both on real sockets, batches of 512 changes of 200
-bytes, each batch verified, merged and synced. Required: 100,000 changes a second or more. That two nodes hold the same is
-found out by one ping: at most 1 KiB. An idle mesh of eight: under 2 % of a core each.
+bytes, each batch verified, merged and synced. Required: 100,000 changes a second or more. That two nodes hold the same
+is found out by one ping: at most 1 KiB. An idle mesh of eight: under 2 % of a core each.
 
     python -m pytest bench/test_catchup.py -s
 """
