@@ -250,6 +250,49 @@ CALL_PART_BYTES: Final = 256 * 1024
 STREAM_WINDOW_BYTES: Final = 256 * 1024
 """What a streaming call may send ahead of its reader. Its reader holds this much and one item more."""
 
+# --- discovery --------------------------------------------------------------------------------------------
+
+ENDPOINT_ADDRESSES_MAX: Final = 4
+"""In one endpoint record. A member can make every other dial so many."""
+ENDPOINT_HOST_CHARS_MAX: Final = 253
+ENDPOINT_BYTES_MAX: Final = 2 * 1024
+"""An encoded endpoint record; one with one address has about 200 bytes."""
+ENDPOINT_LIFETIME_MS: Final = 48 * 3_600_000
+"""An endpoint record is valid for so long, and made anew at half of it."""
+ENDPOINT_CLOCK_SLACK_MS: Final = 10 * 60_000
+"""By so much the clocks of two nodes may differ before one thinks the other's record too early or over."""
+ENDPOINT_UPDATES_MAX: Final = 32
+"""New records of one account taken in one go; each is verified (40 us) and passed on by everybody."""
+ENDPOINT_UPDATE_MS: Final = 60_000
+"""One more may come after each such time."""
+ENDPOINTS_MAX: Final = 4_096
+"""Records kept, 1 KiB each. Members alone have one, so an epoch's size is the bound that counts."""
+ENDPOINTS_PER_CALL_MAX: Final = 64
+"""Records in one call: 3 ms of verifying."""
+ENDPOINT_COMPARE_MS: Final = 20_000
+"""Between two comparisons of the whole book with a peer drawn at random, 100 bytes when it is equal."""
+ENDPOINT_RELAYS: Final = 3
+"""Peers that a newly learnt record is passed on to. More reach everybody sooner, in a mesh that is not full."""
+ENDPOINT_ANNOUNCE_S: Final = 5.0
+"""For peers to take a new record of ours, before we go on without them; they get it by comparison."""
+MESH_FULL_MAX: Final = 256
+"""Up to so many members each has a session with each; above it with MESH_NEIGHBOURS of them."""
+MESH_NEIGHBOURS: Final = 24
+BOOTSTRAP_RETRY_MS: Final = 5_000
+"""Between two rounds of dialling the bootstrap list while there is no session."""
+
+# --- port rotation ----------------------------------------------------------------------------------------
+
+ROTATION_PERIOD_S: Final = 4 * 3_600
+ROTATION_OVERLAP_S: Final = 600
+"""Old and new port both accept for so long: what a peer needs to hear of the new one by way of others."""
+ROTATION_PORTS: Final = (9_090, 9_100)
+ROTATION_PORTS_MAX: Final = 1_024
+ROTATION_RETRY_MS: Final = 60_000
+"""After a failed rotation the next try waits so long, each time twice as long, up to the period."""
+ROTATION_JITTER: Final = 0.25
+"""Of the period, earlier or later: nodes that were started together must not rotate together."""
+
 # --- chain client -----------------------------------------------------------------------------------------
 
 CHAIN_CONNECT_S: Final = 10.0
