@@ -175,6 +175,11 @@ class Section:
             return low
         return value
 
+    def flag(self, key: str, default: bool) -> bool:
+        """Return a truth value, the default after recording a mistake."""
+        value = self._get(key, bool, "true or false", default)
+        return default if value is None else value
+
     def choice(self, key: str, allowed: tuple[str, ...], default: Any = _REQUIRED) -> str:
         """Return one of `allowed`, its first after recording a mistake."""
         said = "one of " + ", ".join(f'"{name}"' for name in allowed)

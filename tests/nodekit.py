@@ -121,7 +121,9 @@ def places(
         members = [_member(other, other.url if at in dialled else None) for at, other in enumerate(made)]
         head = f"[chain]\ngenesis_time_ms = {genesis_ms}\n\n"
         (place.directory / "members.toml").write_text(head + "\n".join(members + strangers))
-        place.config.write_text(settings(place, auth_mode=auth_mode))
+        # In a mesh with holes nobody may learn the addresses that would fill them.
+        advertise = None if dials is None else []
+        place.config.write_text(settings(place, auth_mode=auth_mode, advertise=advertise))
     return made
 
 
@@ -130,10 +132,20 @@ def _member(place: Place, url: str | None) -> str:
     return f'[[member]]\naccount = "{place.address}"\nrole = "validator"\n{urls}'
 
 
-def settings(place: Place, *, auth_mode: str = "session", listen: str | None = None) -> str:
+def settings(
+    place: Place,
+    *,
+    auth_mode: str = "session",
+    listen: str | None = None,
+    advertise: Sequence[str] | None = None,
+    node: str = "",
+) -> str:
+    """node.toml. node: more lines of its [node] section."""
+    if advertise is not None:
+        node += f"advertise = {json.dumps(advertise)}\n"
     tables = "".join(f'[tables.{name}]\nmerge = "{merge}"\n' for name, merge in TABLES.items())
     return (
-        f'[node]\ndata_dir = "data"\nlisten = "{listen or f"127.0.0.1:{place.port}"}"\n'
+        f'[node]\ndata_dir = "data"\nlisten = "{listen or f"127.0.0.1:{place.port}"}"\n{node}'
         f'[identity]\nkey_file = "hotkey.json"\n'
         f'[network]\nnetuid = {NETWORK.netuid}\ngenesis = "0x{NETWORK.genesis.hex()}"\n'
         f'[membership]\nfile = "members.toml"\n'

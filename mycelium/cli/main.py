@@ -8,7 +8,7 @@ import sys
 import typer
 
 from mycelium import __version__
-from mycelium.cli import data, devchain, node, output, policy
+from mycelium.cli import data, devchain, node, output, policy, rotate
 from mycelium.cli import devnet as devnet_commands
 from mycelium.cli import fiber as fiber_commands
 from mycelium.cli.target import Json
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 node_app = typer.Typer(no_args_is_help=True, help="Run a node, or look at one.")
 policy_app = typer.Typer(no_args_is_help=True, help="Who may read and write what: policies and grants.")
+rotate_app = typer.Typer(no_args_is_help=True, help="Let a node listen on another port.")
 devnet_app = typer.Typer(no_args_is_help=True, help="A local network of real nodes, for trying things out.")
 fiber_app = typer.Typer(no_args_is_help=True, help="Programs written for Fiber, unmodified.")
 
@@ -55,6 +56,8 @@ data.register(app)
 node.register(app, node_app)
 app.add_typer(policy_app, name="policy")
 policy.register(policy_app)
+app.add_typer(rotate_app, name="rotate")
+rotate.register(rotate_app)
 app.add_typer(devnet_app, name="devnet")
 devnet_commands.register(devnet_app)
 devchain.register(devnet_app)

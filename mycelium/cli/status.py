@@ -72,7 +72,15 @@ def _facts(found: Mapping[str, Any]) -> Table:
     table.add_column(style="bold", min_width=12)
     table.add_column(overflow="fold")
     for key, value in found.items():
-        if isinstance(value, Mapping) and key in {"chain", "network", "store", "rejects", "sync"}:
+        if isinstance(value, Mapping) and key in {
+            "chain",
+            "network",
+            "store",
+            "rejects",
+            "sync",
+            "endpoints",
+            "rotation",
+        }:
             inner = ", ".join(
                 f"{_plain(name)} {value_text(name, item)}"
                 for name, item in value.items()

@@ -21,6 +21,8 @@ _NAME = re.compile(rf"[a-z0-9_.-]{{1,{NAME_BYTES_MAX}}}")
 META_IDENTITY = b"identity"
 META_CLOCK = b"clock"
 META_REBUILD = b"rebuild"
+META_ENDPOINTS = b"endpoints\0"
+"""Before an account: its endpoint record, 64 bytes of signature first."""
 META_DROPPED = b"dropped\0"
 """Before the LOG key of a batch that was given up, which the feed may still name."""
 

@@ -32,6 +32,7 @@ STATUS: Final = "status"
 DIGESTS: Final = "digests"
 CHECKPOINT: Final = "checkpoint"
 POLICY: Final = "policy"
+ROTATE: Final = "rotate"
 
 PUT: Final = "put"
 DELETE: Final = "delete"

@@ -26,18 +26,22 @@ from mycelium.database.schema import TableSpec
 from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreError
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch, Source, StaticSource
-from mycelium.node import joining
+from mycelium.node import advertising, joining
 from mycelium.node.authority import SourceAuthority
+from mycelium.node.bootstrap import Bootstrap
+from mycelium.node.discovery import Discovery
 from mycelium.node.metrics import Metrics
 from mycelium.node.peercalls import PeerCalls
 from mycelium.node.presence import Meter, Presence, own_status
 from mycelium.node.replicator import Replicator
 from mycelium.node.roster import Roster
+from mycelium.node.rotating import Rotating
 from mycelium.node.service import Service
 from mycelium.node.settings import Settings, listen_url
 from mycelium.node.status import node_status, resident_bytes
 from mycelium.peer.callserver import CallServer
 from mycelium.peer.dialer import Dialer
+from mycelium.peer.endpoints import EndpointBook
 from mycelium.peer.greeting import Local
 from mycelium.peer.hub import CLIENT, Hub
 from mycelium.peer.link import Link
@@ -75,7 +79,7 @@ class Node:
         self.started_s = time.monotonic()
         self.now_ms = wall_ms
         self._service = Service(
-            database, self.status, settings.clients, authority.rights_now, authority.policy_now
+            database, self.status, settings.clients, authority.rights_now, authority.policy_now, self._rotate
         )
         local = Local(keypair, Network(settings.netuid, genesis), database.generation, self._role_of)
         self.hub = Hub(
@@ -93,12 +97,33 @@ class Node:
         self._started_ns = time.time_ns()
         self.presence = Presence(self.hub, self.peercalls, self.node_status)
         self.replicator.on_status = self.presence.said
-        self.server = Server(self.hub, settings.host, settings.port)
-        self.dialer = Dialer(self.hub, random.Random(os.urandom(16)))  # noqa: S311 - jitter, not a secret
-        self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers)
+        rng = random.Random(os.urandom(16))  # noqa: S311 - jitter, not a secret
+        self.rotating = Rotating(
+            self.hub, settings.host, settings.port, settings.rotation, self._announce, rng, settings.data_dir
+        )
+        self.discovery = Discovery(
+            EndpointBook(self.account, self._holds),
+            keypair,
+            database.generation,
+            database.store,
+            self.peercalls,
+            self.replicator.members,
+            lambda: self.now_ms(),  # a test may set another clock
+            rng,
+            self._reconsider,
+        )
+        self.dialer = Dialer(self.hub, rng)
+        self.bootstrap = Bootstrap(self.hub, settings.bootstrap, rng)
+        self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers, self._said)
+        self._reconsidering: asyncio.TimerHandle | None = None
         self._may_not_write: str | None = None
         self._policy_missing: bytes | None = None
         self._ticker: asyncio.Task[None] | None = None
+
+    @property
+    def server(self) -> Server:
+        """The listener whose address is announced."""
+        return self.rotating.server
 
     @property
     def url(self) -> str:
@@ -157,16 +182,21 @@ class Node:
             await node.close()
 
     async def _start(self) -> None:
-        await self.server.start()
+        await self.rotating.start()
         self.source.on_epoch.append(self._entered)
         self.source.on_known.append(self.replicator.known)
         self._entered(self.source.epoch())
+        self.bootstrap.start()
         self._ticker = asyncio.create_task(self._tick(), name="tick")
 
     async def close(self) -> None:
         """Drain and stop: no new sessions, what is queued is sent, everything applied is made durable."""
-        await self.server.close()
+        await self.rotating.close()
+        await self.bootstrap.close()
         await self.dialer.close()
+        await self.discovery.close()
+        if self._reconsidering is not None:
+            self._reconsidering.cancel()
         if self._ticker is not None:
             self._ticker.cancel()
         self.database.writer.flush_all()
@@ -189,6 +219,7 @@ class Node:
                 self._look_for_policy()
                 self.replicator.tick()
                 self.presence.tick()
+                self.discovery.tick()
             except Exception:
                 log.exception("the periodic work of the node failed; it goes on")
 
@@ -213,6 +244,10 @@ class Node:
         """Another epoch is the present one: dial its members, end what has no place in it, say what changed for us."""
         self.roster.follow(epoch)
         self.presence.keep(epoch.members)
+        self.discovery.members_changed()
+        addresses = advertising.addresses(self.settings, epoch, self.account, self.server.port)
+        if addresses != self.discovery.announced:
+            self.discovery.say(addresses)
         why = self.source.explain(self.account)
         if why is not None and why.split(" (epoch")[0] != (self._may_not_write or "").split(" (epoch")[0]:
             log.warning("%s", why)
@@ -224,6 +259,34 @@ class Node:
         if missing != self._policy_missing:
             self._policy_missing = missing
             self.roster.follow(self.source.epoch())
+
+    # --- where nodes listen -----------------------------------------------------------------------------
+
+    async def _announce(self, port: int) -> None:
+        """Tell the members that this node listens on that port, and on no other."""
+        found = advertising.addresses(self.settings, self.source.epoch(), self.account, port)
+        taken = await self.discovery.announce(found)
+        log.info("%d of %d peers know by now: %s", taken, len(self.replicator.members()), ", ".join(found))
+
+    async def _rotate(self) -> dict[str, Any]:
+        return await self.rotating.rotate()
+
+    def _holds(self, account: bytes) -> bool:
+        """Whether the account has a place among those who hold the store."""
+        return account == self.account or self._role_of(account) not in {None, CLIENT}
+
+    def _said(self, account: bytes) -> tuple[str, ...] | None:
+        found = self.discovery.book.addresses(account, self.now_ms())
+        return None if found is None else advertising.dialable(found, self.settings.host)
+
+    def _reconsider(self) -> None:
+        """Somebody can be reached elsewhere. Many records come together, and each could ask for a new plan."""
+        if self._reconsidering is None:
+            self._reconsidering = asyncio.get_running_loop().call_later(0.02, self._replan)
+
+    def _replan(self) -> None:
+        self._reconsidering = None
+        self.roster.follow(self.source.epoch())
 
     # --- links ------------------------------------------------------------------------------------------
 
@@ -245,6 +308,7 @@ class Node:
             self.peercalls.link_opened(link)
             self.replicator.link_opened(link)
             self.presence.link_opened(link)
+            self.discovery.link_opened(link)
 
     def _closed(self, link: Link, error: MyceliumError | None) -> None:
         if error is not None:

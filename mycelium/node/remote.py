@@ -48,6 +48,8 @@ Key = str | bytes
 
 _ANSWERS: Final = frozenset({MessageType.RESPONSE, MessageType.STREAM})
 _GOODBYE_S: Final = 1.0
+_ROTATE_S: Final = 60.0
+"""A self-test may wait for its own time limit, and peers for theirs."""
 _RECORD_BYTES_MAX: Final = 256 * 1024 * 1024
 """One row of a scan: the list of an append key has no bound of its own."""
 _SAME: Final[Mapping[str, type[errors.MyceliumError]]] = {
@@ -87,6 +89,17 @@ class RemoteNode:
     async def status(self) -> dict[str, Any]:
         """What the node says of itself; see `mycelium.node.status`."""
         found: dict[str, Any] = await self.database.ask(calls.STATUS, b"", dict[str, Any])
+        return found
+
+    async def rotate(self) -> dict[str, Any]:
+        """Let the node listen on another port of its range now; its `rotation` status, once that is announced.
+
+        Only for the node's own account. UsageError where it does not rotate, or does so already; CallFailed where it
+        failed, and the port stays.
+        """
+        found: dict[str, Any] = await self.database.ask(
+            calls.ROTATE, b"", dict[str, Any], timeout_s=_ROTATE_S
+        )
         return found
 
     async def policy(self) -> calls.PolicyInfo:

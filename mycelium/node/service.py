@@ -52,12 +52,14 @@ class Service:
         clients: frozenset[bytes] = frozenset(),
         rights_now: Callable[[bytes], Rights | None] = lambda account: None,
         policy_now: Callable[[], tuple[int, bytes | None]] = lambda: (0, None),
+        rotate: Callable[[], Awaitable[Mapping[str, Any]]] | None = None,
     ) -> None:
         self._database = database
         self._status = status
         self._allowed = clients | {database.account}
         self._rights_now = rights_now
         self._policy_now = policy_now
+        self._rotate = rotate
         self.handlers: dict[str, Handler] = {
             calls.GET: self._get,
             calls.WRITE: self._guarded(self._write),
@@ -67,6 +69,7 @@ class Service:
             calls.DIGESTS: self._guarded(self._digests),
             calls.CHECKPOINT: self._checkpoint,
             calls.POLICY: self._guarded(self._policy),
+            calls.ROTATE: self._rotated,
         }
         self.streams: dict[str, Stream] = {
             calls.FETCH: _closing(self._fetch),
@@ -195,6 +198,14 @@ class Service:
         name = digest(document)
         await self._database.system(POLICIES.name).put(name.hex(), document)
         return calls.encode(calls.PolicyInfo(epoch, name, document))
+
+    async def _rotated(self, link: Caller, body: bytes) -> bytes:
+        del body
+        if link.account != self._database.account:
+            raise Unauthorised("only the node's own account may make it listen elsewhere")
+        if self._rotate is None:
+            raise UsageError("this node does not rotate")
+        return calls.encode(dict(await self._rotate()))
 
     async def _checkpoint(self, link: Caller, body: bytes) -> bytes:
         # It writes where the node may write: for the operator, who holds the hotkey, and not for every client.

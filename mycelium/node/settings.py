@@ -4,6 +4,9 @@
 [node]
 data_dir = "data"                  # relative paths start at this file's directory
 listen = "127.0.0.1:9090"          # "[::1]:9090" for IPv6; port 0 takes a free one
+advertise = ["203.0.113.7"]        # hosts that members are told to dial, at the port this node listens on; [] for none:
+                                   # it only dials out. Without it the host of `listen`, or of its address on chain
+bootstrap = ["ws://..."]           # dialled while there is no session; who answers there is learnt from them
 
 [identity]                         # one of: wallet + hotkey, key_file, seed_env
 wallet = "default"
@@ -22,6 +25,9 @@ file = "members.toml"
 
 [peers]                            # where members are reached that announce no address on chain, or a wrong one
 "5F..." = ["ws://203.0.113.7:9090"]
+
+[rotation]                         # another port by and by: see `rotation_settings`
+range = "9090-9100"
 
 [tables.scores]
 merge = "lww"                      # lww, counter, set, append, own
@@ -50,14 +56,18 @@ from mycelium.identity import account as accounts
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
 from mycelium.metagraph.membership import check_url
-from mycelium.node import chain_settings
+from mycelium.node import chain_settings, rotation_settings
 from mycelium.node.chain_settings import ChainSettings
+from mycelium.peer import endpoints
+from mycelium.peer.rotation import Plan
 from mycelium.tomlfile import Section, TomlFile
 
 MERGES: Final = ("lww", "counter", "set", "append", "own")
 AUTH_MODES: Final = ("session", "signed")
 DEFAULT_LISTEN: Final = "127.0.0.1:9090"
 DEFAULT_SPACE: Final = "main"
+PORT_FILE: Final = "listening"
+"""In the data directory of a node that rotates: the port it listens on now, for programs on its machine."""
 
 _NAME: Final = re.compile(rf"[a-z0-9_.-]{{1,{config.NAME_BYTES_MAX}}}")
 _NAME_SAID: Final = f"up to {config.NAME_BYTES_MAX} of a-z 0-9 _ . -"
@@ -97,7 +107,8 @@ class TableSettings:
 class Settings:
     """All settings of a node, checked. Paths are absolute. Exactly one of `members_file` and `chain` is given.
 
-    genesis: None where the file leaves it to the chain; a members file always comes with one.
+    genesis: None where the file leaves it to the chain; a members file always comes with one. advertise: hosts, None
+    where the file leaves it to us.
     """
 
     path: Path
@@ -114,6 +125,9 @@ class Settings:
     clients: frozenset[bytes] = field(default_factory=frozenset)
     grants: tuple[Path, ...] = ()
     peers: Mapping[bytes, tuple[str, ...]] = field(default_factory=dict)
+    advertise: tuple[str, ...] | None = None
+    bootstrap: tuple[str, ...] = ()
+    rotation: Plan | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
@@ -127,6 +141,7 @@ class Settings:
         host, port = node.parsed(
             "listen", listen, parse_listen, 'write HOST:PORT, like "127.0.0.1:9090"', ("", 0)
         )
+        advertise, bootstrap = _reached(node)
         node.finish()
         identity = _identity(
             base, file.root.section("identity", "an [identity] section with wallet and hotkey")
@@ -151,6 +166,9 @@ class Settings:
         grants = tuple(_path(base, name) for name in auth.strings("grants", "files of grants"))
         auth.finish()
         peers = _peers(file.root.section("peers", "a [peers] section", required=False))
+        rotation = None
+        if "rotation" in file.root:
+            rotation = rotation_settings.parse(file.root.section("rotation", "a [rotation] section"))
         file.root.finish()
         file.check()
         return cls(
@@ -168,16 +186,29 @@ class Settings:
             clients=clients,
             grants=grants,
             peers=MappingProxyType(peers),
+            advertise=advertise,
+            bootstrap=bootstrap,
+            rotation=rotation,
         )
 
     @property
     def url(self) -> str:
-        """The WebSocket address of `listen`, as a program on this machine dials it."""
-        return listen_url(self.host, self.port)
+        """The address of this node as a program on this machine dials it: of `listen`, or where it rotated to."""
+        port = None if self.rotation is None else read_port(self.data_dir)
+        return listen_url(self.host, self.port if port is None else port)
 
     def keypair(self) -> Keypair:
         """Load the hotkey. Raises KeyFileError, with the remedy."""
         return self.identity.keypair()
+
+
+def read_port(data_dir: Path) -> int | None:
+    """The port that a node which rotates wrote down last; None where there is none to read."""
+    try:
+        text = (data_dir / PORT_FILE).read_bytes()[:8].strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() and 0 < int(text) <= 65_535 else None
 
 
 def listen_url(host: str, port: int) -> str:
@@ -263,6 +294,26 @@ def _identity(base: Path, section: Section) -> IdentitySettings:
         key_file=_path(base, key_file) if key_file else None,
         seed_env=seed_env,
     )
+
+
+def _reached(node: Section) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """`advertise` and `bootstrap`."""
+    advertise = None
+    hosts = node.strings("advertise", 'hosts like "203.0.113.7"')
+    if "advertise" in node:
+        for host in hosts:
+            node.parsed("advertise", host, _check_host, 'write a host alone, like "203.0.113.7"', None)
+        if len(hosts) > config.ENDPOINT_ADDRESSES_MAX:
+            node.mistake("advertise", f"has {len(hosts)} hosts", f"name {config.ENDPOINT_ADDRESSES_MAX}")
+        advertise = tuple(hosts)
+    bootstrap = node.strings("bootstrap", 'addresses like "ws://203.0.113.7:9090"')
+    for url in bootstrap:
+        node.parsed("bootstrap", url, check_url, 'write it like "ws://203.0.113.7:9090"', None)
+    return advertise, tuple(bootstrap)
+
+
+def _check_host(host: str) -> None:
+    endpoints.address(host, 1)
 
 
 def _peers(section: Section) -> dict[bytes, tuple[str, ...]]:

@@ -51,8 +51,15 @@ def node_status(node: Node) -> dict[str, Any]:
             for account, error in sorted(node.dialer.failures.items())
             # A member that we cannot dial may have dialled us.
             if node.hub.link_of(account) is None
+        }
+        | {
+            url: str(error)
+            for url, error in sorted(node.bootstrap.failures.items())
+            if node.bootstrap.alone()
         },
         "clients": node.hub.clients(),
+        "endpoints": {"announced": list(node.discovery.announced or ()), "known": len(node.discovery.book)},
+        "rotation": node.rotating.status(),
         "sync": {
             "fetching": node.replicator.sync.fetching,
             "last_s": {

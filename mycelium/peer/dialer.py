@@ -7,6 +7,7 @@ jitter (a uniform draw below a doubling bound), so that nodes that lost a peer t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -175,7 +176,7 @@ def _why(error: Exception) -> str:
 
 
 class Dialer:
-    """Keeps one session with each wanted account, over whichever of its urls answers.
+    """Keeps one session with each wanted account, over whichever of its urls answers. New urls are tried at once.
 
     rng: the source of jitter. failures: account -> the last error, while it has no session, for people.
     """
@@ -187,6 +188,7 @@ class Dialer:
         self._slots = asyncio.Semaphore(dials_max)
         self._wanted: dict[bytes, tuple[str, ...]] = {}
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
+        self._news: dict[bytes, asyncio.Event] = {}
 
     def want(self, account: bytes, urls: Sequence[str]) -> None:
         """Keep a session with that account from now on. Called again, it replaces the urls.
@@ -198,8 +200,12 @@ class Dialer:
         if not urls:
             self.forget(account)
             return
+        news = self._wanted.get(account) != tuple(urls)
         self._wanted[account] = tuple(urls)
+        if news and account in self._news:
+            self._news[account].set()
         if account not in self._tasks:
+            self._news[account] = asyncio.Event()
             self._tasks[account] = asyncio.get_running_loop().create_task(
                 self._keep(account), name=f"dial {account.hex()[:16]}"
             )
@@ -207,6 +213,7 @@ class Dialer:
     def forget(self, account: bytes) -> None:
         """Dial that account no more. A session that exists stays."""
         self._wanted.pop(account, None)
+        self._news.pop(account, None)
         self.failures.pop(account, None)
         task = self._tasks.pop(account, None)
         if task is not None:
@@ -231,6 +238,7 @@ class Dialer:
 
     async def _keep(self, account: bytes) -> None:
         failures = 0
+        news = self._news[account]
         while True:
             link = self.hub.link_of(account)
             if link is None:
@@ -241,7 +249,11 @@ class Dialer:
                 # A session that ends at once was no success: someone accepts and then throws us out.
                 failures = 0 if lived_ms > DIAL_BACKOFF_MAX_MS else failures
             failures += 1
-            await asyncio.sleep(self.backoff_ms(failures) / 1000)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.backoff_ms(failures) / 1000):
+                    await news.wait()
+                    failures = 0  # other urls: the first of them at once
+            news.clear()
 
     async def _try(self, account: bytes, failures: int) -> Link | None:
         urls = self._wanted[account]

@@ -75,11 +75,15 @@ class Server:
             listener.close()
             raise _listen_error(error, self.host, self._port) from None
 
-    async def close(self) -> None:
-        """Stop listening. Idempotent."""
+    def drain(self) -> None:
+        """Take no new connections; those that are in their handshake may finish it. Idempotent."""
         if self._server is not None:
             self._server.close()
             self._server = None
+
+    async def close(self) -> None:
+        """Stop listening, and drop who has no session yet. Idempotent."""
+        self.drain()
         for arrival in self.admission.strangers():
             arrival.drop()
         await asyncio.sleep(0)
