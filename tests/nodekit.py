@@ -30,6 +30,7 @@ from mycelium.identity import account as accounts
 from mycelium.identity import signing, wallet
 from mycelium.identity.keys import Keypair, digest
 from mycelium.node.node import Node
+from mycelium.node.settings import Settings
 from mycelium.peer.handshake import Initiator
 from mycelium.peer.network import Network
 from mycelium.protocol import frame
@@ -161,6 +162,8 @@ class Mesh:
 
     def __init__(self, places: Sequence[Place]) -> None:
         self.places = places
+        self.changes: dict[int, dict] = {}
+        """Settings of a node that its file does not say."""
         self._running: dict[int, tuple[contextlib.AsyncExitStack, Node]] = {}
 
     async def __aenter__(self) -> Mesh:
@@ -173,7 +176,8 @@ class Mesh:
         """Start those, or all; the last one."""
         for number in numbers or range(len(self.places)):
             stack = contextlib.AsyncExitStack()
-            node = await stack.enter_async_context(Node.open(self.places[number].config))
+            found = replace(Settings.load(self.places[number].config), **self.changes.get(number, {}))
+            node = await stack.enter_async_context(Node.open(found))
             self._running[number] = stack, node
         return node
 

@@ -27,6 +27,7 @@ COMMANDS = [
     ["restore"],
     ["node", "run"],
     ["node", "status"],
+    ["rotate", "now"],
     ["devnet", "up"],
     ["devnet", "demo"],
 ]

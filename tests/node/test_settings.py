@@ -194,6 +194,63 @@ def test_keypair_from_each_source(tmp_path, monkeypatch):
         Settings.load(write(tmp_path, text)).keypair()
 
 
+def test_where_to_be_reached_and_rotation(tmp_path):
+    head = GOOD.replace(
+        'listen = "127.0.0.1:9191"', 'advertise = ["203.0.113.7", "2001:db8::1"]\nbootstrap = ["ws://a:1"]'
+    )
+    found = Settings.load(write(tmp_path, head + '[rotation]\nrange = "9000-9003"\n'))
+    assert found.advertise == ("203.0.113.7", "2001:db8::1")
+    assert found.bootstrap == ("ws://a:1",)
+    assert (list(found.rotation.ports), found.rotation.enabled) == ([9000, 9001, 9002, 9003], True)
+    assert (found.rotation.period_ms, found.rotation.overlap_ms) == (14_400_000, 600_000)
+    none = Settings.load(write(tmp_path, GOOD.replace("listen =", "advertise = []\nlisten =")))
+    assert (none.advertise, none.bootstrap, none.rotation) == ((), (), None)
+    assert Settings.load(write(tmp_path, GOOD)).advertise is None
+    text = GOOD + "[rotation]\nperiod_s = 600\nenabled = false\n"
+    asked = Settings.load(write(tmp_path, text)).rotation
+    assert (asked.enabled, asked.overlap_ms) == (False, 300_000)
+    assert list(asked.ports) == list(range(9090, 9101))
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ('range = "9090"', "rotation.range is '9090': not two ports"),
+        ('range = "9100-9090"', "a range has 2 to 1024 ports"),
+        ('range = "9090-9090"', "a range has 2 to 1024 ports"),
+        ('range = "1-70000"', "a range has 2 to 1024 ports"),
+        ('range = "80-90"', "ports are from 1024 to 65535"),
+        ('range = "65000-65536"', "ports are from 1024 to 65535"),
+        ('range = "-"', "not two ports"),
+        ('range = "9090-\u0661"', "not two ports"),
+        ("range = 9090", "rotation.range is 9090"),
+        ("period_s = 1", "rotation.period_s is 1\n  write a whole number from 60"),
+        ("period_s = 600\noverlap_s = 600", "rotation.overlap_s is 600, no less than period_s"),
+        ('enabled = "yes"', "rotation.enabled is 'yes'\n  write true or false"),
+        ("enabled = 1", "rotation.enabled is 1\n  write true or false"),
+        ("ports = 1", "rotation.ports is not known"),
+    ],
+    ids=str,
+)
+def test_mistakes_in_rotation(tmp_path, section, expected):
+    assert expected in mistakes(tmp_path, GOOD + f"[rotation]\n{section}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('advertise = ["ws://a:1"]', "node.advertise"),
+        ('advertise = ["a b"]', "write a host alone"),
+        ('advertise = "a"', "a list of hosts"),
+        ('advertise = ["a", "b", "c", "d", "e"]', "node.advertise has 5 hosts\n  name 4"),
+        ('bootstrap = ["a"]', "node.bootstrap"),
+        ('bootstrap = ["http://a:1"]', 'write it like "ws://203.0.113.7:9090"'),
+    ],
+)
+def test_mistakes_in_where_to_be_reached(tmp_path, line, expected):
+    assert expected in mistakes(tmp_path, GOOD.replace("listen =", f"{line}\nlisten ="))
+
+
 def test_listen_addresses():
     assert parse_listen("0.0.0.0:0") == ("0.0.0.0", 0)
     assert parse_listen("[::1]:9090") == ("::1", 9090)
