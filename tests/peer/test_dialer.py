@@ -324,3 +324,24 @@ def test_a_hub_that_shuts_down_says_goodbye():
             await bob.hub.close()
 
     run(main())
+
+
+def test_new_urls_are_tried_at_once_whatever_the_backoff():
+    class LongWait(random.Random):
+        def uniform(self, low, high):
+            return 3_600_000
+
+    async def main():
+        async with Node("//Alice") as alice, Node("//Bob", server=False) as bob:
+            dialer = Dialer(bob.hub, LongWait())
+            dialer.want(alice.local.account, [f"ws://127.0.0.1:{free_port()}"])
+            await until(lambda: dialer.failures)
+            dialer.want(alice.local.account, [alice.url])
+            assert (await bob.opened.get()).url == alice.url
+            # Also those that came while there was a session, once it has ended.
+            dialer.want(alice.local.account, [alice.url + "/"])
+            bob.hub.link_of(alice.local.account).close()
+            assert (await bob.opened.get()).url == alice.url + "/"
+            await dialer.close()
+
+    run(main())
