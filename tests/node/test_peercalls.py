@@ -21,7 +21,8 @@ MALLORY = kit.keypair("mallory")
 
 @contextlib.asynccontextmanager
 async def pair(tmp_path, extra=()):
-    async with Mesh(places(tmp_path, 2, extra=extra)) as mesh:
+    # One dials: of two that open at once, one session ends, and what is under way on it.
+    async with Mesh(places(tmp_path, 2, dials={1: [0]}, extra=extra)) as mesh:
         await mesh.start()
         await mesh.connected()
         yield mesh[0], mesh[1]

@@ -41,8 +41,10 @@ async def rested(node):
 
 @contextlib.asynccontextmanager
 async def trio(tmp_path, **options):
-    """Three nodes, of which the first rotates, and everyone knows everyone."""
-    made = places(tmp_path, 3)
+    """Three nodes, of which the first rotates. Of each two one dials, so that no session gives way to another."""
+    made = places(tmp_path, 3, dials={1: [0], 2: [0, 1]})
+    for place in made:
+        place.config.write_text(settings(place))
     async with Mesh(made) as mesh:
         rotates(mesh, 0, free_ports(6), **options)
         await mesh.start()

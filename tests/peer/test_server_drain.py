@@ -37,15 +37,17 @@ def test_who_is_in_the_handshake_may_finish_and_nobody_else_comes_in():
 
 def test_closing_drops_who_is_in_the_handshake():
     async def main():
-        async with Node("//Alice") as alice:
-            async with ws_connect(alice.url, subprotocols=[SUBPROTOCOL], compression=None) as socket:
-                await until(lambda: alice.server.pending == 1)
-                alice.server.drain()
-                await asyncio.sleep(0)
-                assert alice.server.pending == 1
-                await alice.server.close()
-                await until(lambda: alice.server.pending == 0)
-                await socket.wait_closed()
+        async with (
+            Node("//Alice") as alice,
+            ws_connect(alice.url, subprotocols=[SUBPROTOCOL], compression=None) as socket,
+        ):
+            await until(lambda: alice.server.pending == 1)
+            alice.server.drain()
+            await asyncio.sleep(0)
+            assert alice.server.pending == 1
+            await alice.server.close()
+            await until(lambda: alice.server.pending == 0)
+            await socket.wait_closed()
 
     run(main())
 
