@@ -55,7 +55,7 @@ def value_text(key: str, value: Any) -> str:
         return f"{value:,.1f} s"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {value_text(key, item)}" for name, item in value.items())
-    if isinstance(value, int) and key not in {"pid", "netuid", "generation"}:
+    if isinstance(value, int) and key not in {"pid", "netuid", "generation", "port"}:
         return f"{value:,}"
     return show(value)
 

@@ -121,6 +121,8 @@ class Rotating:
         machine = self._machine
         if machine is None:
             raise UsageError("this node does not rotate: add a [rotation] section to its node.toml")
+        if self._task is None or self._task.done():
+            raise UsageError("this node is shutting down")
         if self._asked is not None or machine.state is not State.IDLE:
             raise UsageError(f"a rotation is under way: {machine.state.value}")
         self._asked = asyncio.get_running_loop().create_future()

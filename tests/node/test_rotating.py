@@ -167,6 +167,43 @@ def test_it_rotates_by_itself_when_it_is_time(tmp_path):
     run(main())
 
 
+def test_all_rotate_at_once_and_all_know_where_all_are(tmp_path):
+    async def main():
+        made = places(tmp_path, 4)
+        ports = free_ports(16)
+        async with Mesh(made) as mesh:
+            for number in range(4):
+                # The same range for all, on one machine: they skip what another has.
+                rotates(mesh, number, ports, period_ms=150, overlap_ms=40, drain_ms=20)
+            await mesh.start()
+            await mesh.connected()
+            for step in range(30):
+                await mesh[step % 4].database.table("scores").put(f"k{step}", step, ack=3)
+            await until(lambda: all(state(node)["rotations"] >= 3 for node in mesh.nodes), "three each")
+            for node in mesh.nodes:
+                node.rotating._machine._plan = replace(node.rotating._plan, enabled=False)
+            # One that was to begin by time may do so once more.
+            await until(lambda: all(state(node)["next_s"] is None for node in mesh.nodes), "rest")
+            for node in mesh.nodes:
+                await rested(node)
+
+            def told():
+                return all(
+                    set(node.dialer.wanted()[other.account]) >= {other.url}
+                    and len({each.discovery.book.digest() for each in mesh.nodes}) == 1
+                    for node in mesh.nodes
+                    for other in mesh.nodes
+                    if other is not node
+                )
+
+            await until(told, "everybody's newest record at everybody's")
+            assert all(node.discovery.announced == (node.url,) for node in mesh.nodes)
+            assert all(len(node.rotating.ports) == 1 and answers(node.url) for node in mesh.nodes)
+            await agreed(mesh.nodes)
+
+    run(main())
+
+
 def test_a_taken_port_is_skipped(tmp_path):
     async def main():
         async with Mesh(places(tmp_path, 1)) as mesh:
@@ -281,6 +318,8 @@ def test_a_node_that_stops_in_the_midst_of_it_closes_everything(tmp_path):
             file = node.settings.data_dir / PORT_FILE
             assert file.read_text() == f"{node.server.port}\n"
             await mesh.stop(0)
+            with pytest.raises(UsageError, match="shutting down"):
+                await node.rotating.rotate()
             assert not answers(old)
             assert not answers(node.url)
             assert not file.exists()
@@ -370,7 +409,8 @@ def test_the_command(tmp_path):
             time.sleep(0.05)
         (status,) = clikit.invoke_json("node", "status", "--config", place.config)
         assert status["url"] == f"ws://127.0.0.1:{port + 1}"
-        assert "rotation" in clikit.invoke("node", "status", "--config", place.config)[0]
+        shown = clikit.invoke("node", "status", "--config", place.config)[0]
+        assert f"port {port + 1}," in shown
         while status["rotation"]["state"] != "idle":
             assert time.monotonic() < deadline
             (status,) = clikit.invoke_json("node", "status", "--config", place.config)
