@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mycelium import config
-from mycelium.errors import BadSignature, MalformedMessage, OversizedMessage, UsageError
+from mycelium.errors import BadSignature, MalformedMessage, OversizedMessage, ProtocolError, UsageError
 from mycelium.identity.signing import BATCH, ENDPOINT
 from mycelium.peer import endpoints
 from mycelium.peer.endpoints import EndpointBook, Head, Verdict, address, is_local, parse_address
@@ -383,3 +383,26 @@ def test_books_that_compare_end_equal_whatever_limits_made_them_wait(seed, updat
     for number, one in enumerate(books):
         own = PAIRS[number].account
         assert all(other.get(own) == one.get(own) for other in books), "its own record is everybody's"
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=8),
+    st.one_of(st.none(), st.integers(0, 400)),
+)
+def test_a_damaged_record_is_refused_and_nothing_else_happens(changes, cut):
+    raw, signature = record()
+    damaged = bytearray(raw)
+    for place, value in changes:
+        damaged[place % len(damaged)] = value
+    damaged = bytes(damaged[:cut])
+    one = book()
+    if damaged == raw:
+        assert one.offer(damaged, signature, NOW_MS)[1] is Verdict.NEW
+        return
+    try:
+        _, verdict = one.offer(damaged, signature, NOW_MS)
+    except ProtocolError:
+        verdict = None
+    assert verdict in {None, Verdict.STRANGER, Verdict.LATER}
+    assert len(one) == 0
