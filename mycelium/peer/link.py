@@ -28,10 +28,23 @@ from mycelium.peer.cipher import TAG_BYTES
 from mycelium.peer.closing import NORMAL, TRY_LATER
 from mycelium.peer.session import Session
 from mycelium.protocol import frame
+from mycelium.protocol.messages import MessageType
 
 if TYPE_CHECKING:
     from mycelium.peer.hub import Hub
 
+_HEAVY: Final = 80
+"""Of what an honest member sends once a second, and what makes a node send or read more than came."""
+_WEIGHTS: Final = tuple(
+    {
+        MessageType.PING: _HEAVY,
+        MessageType.PONG: _HEAVY,
+        MessageType.DB_SYNC_REQ: _HEAVY,
+        MessageType.BLACKLIST_SYNC: _HEAVY,
+        MessageType.REQUEST: 20,
+    }.get(kind, 1)
+    for kind in MessageType
+)
 _DRAINED_BYTES: Final = {fanout.CONTROL: CONTROL_QUEUE_BYTES_MAX // 2}
 
 
@@ -212,30 +225,32 @@ class Link:
         if body is None:
             self.flush()
             return
-        messages = self.body_received(body)
+        weight = self.body_received(body)
         if self._intake is not None:
-            self._throttle(messages, len(data), now_ns)
+            self._throttle(weight, len(data), now_ns)
 
-    def _throttle(self, messages: int, size_bytes: int, now_ns: int) -> None:
+    def _throttle(self, weight: int, size_bytes: int, now_ns: int) -> None:
         """Who sends more than he may is read later: his own buffers fill, and nobody else's."""
         assert self._intake is not None, "a member's link has its buckets"
         count, size = self._intake
-        wait_ns = max(count.take(messages, now_ns), size.take(size_bytes, now_ns))
+        wait_ns = max(count.take(weight, now_ns), size.take(size_bytes, now_ns))
         if wait_ns > 0:
             self.throttled += 1
             self.wire.hold(min(wait_ns / 1e9, HOLD_MAX_S))
 
     def body_received(self, body: bytes) -> int:
-        """The messages of an opened frame; how many they were. A ProtocolError raised here closes the link."""
+        """The messages of an opened frame; their weight. A ProtocolError raised here closes the link."""
         deliver = self._hub.deliver
         decode = codec.decode_message
         closed = self.closed
-        parts = frame.split(body, len(body))
-        for raw in parts:
-            deliver(self, decode(raw), len(raw))
+        weight = 0
+        for raw in frame.split(body, len(body)):
+            message = decode(raw)
+            weight += _WEIGHTS[message.type]
+            deliver(self, message, len(raw))
             if closed.done():
                 break
-        return len(parts)
+        return weight
 
     # --- the end ------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peer.linkkit import Node, local, run, until
 
+from mycelium import config
 from mycelium._core import fanout
 from mycelium.peer import link as link_module
 from mycelium.peer.bucket import Bucket
@@ -65,7 +66,7 @@ def test_a_flood_is_read_at_the_rate_that_is_allowed_and_nothing_of_it_is_lost(m
             began_s = loop.time()
             for number in range(600):
                 payload = Ping(number, 0, []).encode()
-                while not link.post(MessageType.PING, payload, fanout.REPAIR):
+                while not link.post(MessageType.GOSSIP, payload, fanout.REPAIR):
                     await link.drained(fanout.REPAIR)
                 if number % 20 == 0:
                     await asyncio.sleep(0)
@@ -120,3 +121,14 @@ def test_a_session_that_waits_can_still_be_closed(monkeypatch):
             await bob.hub.close()
 
     run(main())
+
+
+def test_what_costs_a_node_more_weighs_more():
+    weights = dict(zip(MessageType, link_module._WEIGHTS, strict=True))
+    assert weights[MessageType.PING] == weights[MessageType.DB_SYNC_REQ] == 80
+    assert (
+        weights[MessageType.GOSSIP] == weights[MessageType.STREAM] == weights[MessageType.DB_SYNC_RESP] == 1
+    )
+    # An honest member on a fast disk, whose every write is a batch: 1,500 of them a second, as many answers, and pings.
+    honest = 1_500 * (weights[MessageType.SYNC] + weights[MessageType.GOSSIP]) + 4 * weights[MessageType.PING]
+    assert honest < config.LINK_MESSAGES_PER_S
