@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +18,7 @@ from mycelium._core import codec
 from mycelium.config import DRAIN_S, PING_INTERVAL_MS
 from mycelium.database import grants
 from mycelium.database.backup import check_label
-from mycelium.database.database import Database, wall_ms
+from mycelium.database.database import Database
 from mycelium.database.policy import OBSERVER, Action
 from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
@@ -38,7 +37,8 @@ from mycelium.node.roster import Roster
 from mycelium.node.rotating import Rotating
 from mycelium.node.service import Service
 from mycelium.node.settings import Settings, listen_url
-from mycelium.node.status import node_status, resident_bytes
+from mycelium.node.status import node_status
+from mycelium.node.surroundings import MACHINE, Listener, Surroundings
 from mycelium.peer.callserver import CallServer
 from mycelium.peer.dialer import Dialer
 from mycelium.peer.endpoints import EndpointBook
@@ -46,7 +46,7 @@ from mycelium.peer.greeting import Local
 from mycelium.peer.hub import CLIENT, Hub
 from mycelium.peer.link import Link
 from mycelium.peer.network import Network
-from mycelium.peer.server import Server, check_address
+from mycelium.peer.server import check_address
 from mycelium.protocol.messages import MergeType, MessageType, NodeStatus
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,8 @@ class Node:
         authority: SourceAuthority,
         database: Database,
         genesis: bytes,
+        *,
+        around: Surroundings = MACHINE,
     ) -> None:
         keypair = settings.keypair()
         self.settings = settings
@@ -77,11 +79,19 @@ class Node:
         self.generation = database.generation
         self.metrics = Metrics(self._gauges)
         self.started_s = time.monotonic()
-        self.now_ms = wall_ms
+        self.around = around
+        self.now_ms = around.now_ms
         self._service = Service(
             database, self.status, settings.clients, authority.rights_now, authority.policy_now, self._rotate
         )
-        local = Local(keypair, Network(settings.netuid, genesis), database.generation, self._role_of)
+        local = Local(
+            keypair,
+            Network(settings.netuid, genesis),
+            database.generation,
+            self._role_of,
+            random=around.random,
+            now_ns=around.now_ns,
+        )
         self.hub = Hub(
             local,
             self._message,
@@ -89,17 +99,20 @@ class Node:
             on_close=self._closed,
             observer=self.metrics,
             auth_mode="signed" if settings.auth_mode == "signed" else "session",
+            clock_ns=around.clock_ns,
         )
         self.replicator = Replicator(database, self.hub, authority.rights_now, self.now_ms)
         self.calls = CallServer(self._service.handlers, self._service.streams)
         self.peercalls = PeerCalls(self.hub.link_of, self._service.handlers | self._service.streams)
-        self._meter = Meter()
-        self._started_ns = time.time_ns()
-        self.presence = Presence(self.hub, self.peercalls, self.node_status)
+        self._meter = Meter(around.clock_ns, around.cpu_s)
+        self._started_ns = around.now_ns()
+        rng = random.Random(around.random(16))  # noqa: S311 - jitter, not a secret
+        self.presence = Presence(
+            self.hub, self.peercalls, self.node_status, lambda: around.clock_ns() // 1_000_000, rng
+        )
         self.replicator.on_status = self.presence.said
-        rng = random.Random(os.urandom(16))  # noqa: S311 - jitter, not a secret
         self.rotating = Rotating(
-            self.hub, settings.host, settings.port, settings.rotation, self._announce, rng, settings.data_dir
+            self.hub, settings.host, settings.port, settings.rotation, self._announce, rng, settings.data_dir, around
         )
         self.discovery = Discovery(
             EndpointBook(self.account, self._holds),
@@ -112,7 +125,7 @@ class Node:
             rng,
             self._reconsider,
         )
-        self.dialer = Dialer(self.hub, rng)
+        self.dialer = Dialer(self.hub, rng, dial=around.dial)
         self.bootstrap = Bootstrap(self.hub, settings.bootstrap, rng)
         self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers, self._said)
         self._reconsidering: asyncio.TimerHandle | None = None
@@ -121,7 +134,7 @@ class Node:
         self._ticker: asyncio.Task[None] | None = None
 
     @property
-    def server(self) -> Server:
+    def server(self) -> Listener:
         """The listener whose address is announced."""
         return self.rotating.server
 
@@ -135,7 +148,7 @@ class Node:
 
     def node_status(self) -> NodeStatus:
         """What members are told of this node."""
-        return own_status(self, self._meter, self._started_ns, resident_bytes())
+        return own_status(self, self._meter, self._started_ns, self.around.resident_bytes())
 
     @classmethod
     @asynccontextmanager
@@ -176,12 +189,13 @@ class Node:
             store.close()
             raise
         try:
-            await node._start()
+            await node.start()
             yield node
         finally:
             await node.close()
 
-    async def _start(self) -> None:
+    async def start(self) -> None:
+        """Listen, dial and begin the periodic work; `open` does it. AddressInUse, ConfigError."""
         await self.rotating.start()
         self.source.on_epoch.append(self._entered)
         self.source.on_known.append(self.replicator.known)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -202,7 +201,7 @@ class Replicator:
 
     def tick(self) -> None:
         """Once every PING_INTERVAL_MS: ping everyone, close the silent, retry what was held."""
-        now_ns = time.monotonic_ns()
+        now_ns = self._hub.clock_ns()
         for link in self.members():
             if now_ns - link.last_received_ns > SILENCE_MS * 1_000_000:
                 link.close(Silence(f"nothing heard for {SILENCE_MS // 1000} s"))
@@ -235,7 +234,7 @@ class Replicator:
             for space in self._database.spaces
             if self._may_read(link.id, space)
         ]
-        ping = Ping(self._ping_sequence, time.monotonic_ns(), digests)
+        ping = Ping(self._ping_sequence, self._hub.clock_ns(), digests)
         link.post(MessageType.PING, ping.encode(), fanout.CONTROL)
 
     def _ping_received(self, link: Link, ping: Ping) -> None:
@@ -246,9 +245,8 @@ class Replicator:
             if request is not None:
                 link.post(MessageType.DB_SYNC_REQ, request.encode(), fanout.CONTROL)
 
-    @staticmethod
-    def _pong_received(link: Link, pong: Ping) -> None:
-        rtt_ns = time.monotonic_ns() - pong.sent
+    def _pong_received(self, link: Link, pong: Ping) -> None:
+        rtt_ns = self._hub.clock_ns() - pong.sent
         if 0 <= rtt_ns < SILENCE_MS * 1_000_000:
             link.rtt_ms = rtt_ns / 1e6
 

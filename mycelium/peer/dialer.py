@@ -11,8 +11,8 @@ import contextlib
 import logging
 import os
 import random
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
 
 from picows import WSError, WSInvalidURL, WSUpgradeRequest, WSUpgradeResponse, ws_connect
 from picows.url import parse_url
@@ -27,10 +27,12 @@ from mycelium.config import (
     SUBPROTOCOL,
 )
 from mycelium.errors import LinkClosed, MyceliumError, ProtocolError, Silence, Unreachable, UsageError
+from mycelium.peer.carrier import Carrier
 from mycelium.peer.greeting import Greeting
 from mycelium.peer.handshake import Initiator
 from mycelium.peer.hub import NODE, Hub
 from mycelium.peer.link import Link
+from mycelium.peer.observer import Observer
 from mycelium.peer.session import Session
 from mycelium.peer.wire import PICOWS_LOG, Intake, Wire
 
@@ -39,11 +41,24 @@ log = logging.getLogger(__name__)
 SUBPROTOCOL_HEADER: Final = "Sec-WebSocket-Protocol"
 _BACKOFF_DOUBLINGS_MAX: Final = 16
 
+Dial = Callable[..., Awaitable[Link]]
+"""`dial_once`, or what stands for it."""
+
+
+class Way(Protocol):
+    """How a connection is made: over sockets, or through a simulated network."""
+
+    def carrier(self, observer: Observer) -> Carrier:
+        """A carrier that is connected to nothing yet."""
+
+    async def connect(self, carrier: Carrier, url: str, timeout_s: float) -> None:
+        """Connect it. Unreachable when nothing answers, or no node does; it is cancelled when the time is over."""
+
 
 class _Attempt:
     """One connection from dialling to the session; `link` resolves to the Link or raises why there is none."""
 
-    def __init__(self, hub: Hub, url: str, expected: bytes | None, as_client: bool) -> None:
+    def __init__(self, hub: Hub, wire: Carrier, url: str, expected: bytes | None, as_client: bool) -> None:
         self._hub = hub
         self._url = url
         self._as_client = as_client
@@ -58,7 +73,8 @@ class _Attempt:
             local.encodings,
             authorise=None if as_client else local.authorise,
         )
-        self.wire = Wire(hub.observer)
+        self.wire = wire
+        self.connected = False
         self.wire.owner = Greeting(
             self.wire,
             self._initiator,
@@ -68,15 +84,8 @@ class _Attempt:
             lost=self._session_failed,
         )
 
-    def upgraded(self, request: WSUpgradeRequest, response: WSUpgradeResponse) -> Wire:
-        """The other side agreed to speak WebSocket; picows takes the wire as its listener."""
-        del request
-        if response.headers.get(SUBPROTOCOL_HEADER) != SUBPROTOCOL:
-            raise WSError(f"it does not speak the subprotocol {SUBPROTOCOL}")
-        return self.wire
-
     def greet(self) -> None:
-        Intake.install(self.wire)
+        self.connected = True
         self.wire.send(self._initiator.hello())
 
     def _session_made(self, session: Session, body: bytes) -> None:
@@ -105,23 +114,25 @@ async def dial_once(
     *,
     as_client: bool = True,
     timeout_ms: int = DIAL_TIMEOUT_MS,
+    way: Way | None = None,
 ) -> Link:
     """Open one session through `hub` and return its link, which the other side has accepted.
 
     expected: the account to be found there, 32 bytes, or None for whoever answers. as_client: the link's
-    role is `node`, there may be many, and the other side's membership is not asked for.
+    role is `node`, there may be many, and the other side's membership is not asked for. way: None for sockets.
     Raises UsageError (no url), Unreachable (nobody answers, or no Mycelium node does), Silence, LinkClosed,
     Overloaded, or the ProtocolError by which either side refused: VersionRefused, WrongPeer, Unauthorised...
     """
     _check_url(url)
-    attempt = _Attempt(hub, url, expected, as_client)
+    way = way or Sockets()
+    attempt = _Attempt(hub, way.carrier(hub.observer), url, expected, as_client)
     try:
         async with asyncio.timeout(timeout_ms / 1000):
-            await _connect(attempt, url, timeout_ms / 1000)
+            await way.connect(attempt.wire, url, timeout_ms / 1000)
             attempt.greet()
             return await asyncio.shield(attempt.link)
     except TimeoutError:
-        if attempt.wire.transport is None:
+        if not attempt.connected:
             raise Unreachable(f"{url}: no answer in {timeout_ms} ms") from None
         silence = Silence(f"{url}: no session in {timeout_ms} ms")
         attempt.wire.fail(silence)
@@ -146,10 +157,29 @@ def _check_url(url: str) -> None:
         ) from None
 
 
-async def _connect(attempt: _Attempt, url: str, timeout_s: float) -> None:
+class Sockets:
+    """WebSockets over TCP, as picows makes them."""
+
+    def carrier(self, observer: Observer) -> Wire:
+        return Wire(observer)
+
+    async def connect(self, carrier: Carrier, url: str, timeout_s: float) -> None:
+        assert isinstance(carrier, Wire)
+        await _connect(carrier, url, timeout_s)
+        Intake.install(carrier)
+
+
+async def _connect(wire: Wire, url: str, timeout_s: float) -> None:
+    def upgraded(request: WSUpgradeRequest, response: WSUpgradeResponse) -> Wire:
+        """The other side agreed to speak WebSocket; picows takes the wire as its listener."""
+        del request
+        if response.headers.get(SUBPROTOCOL_HEADER) != SUBPROTOCOL:
+            raise WSError(f"it does not speak the subprotocol {SUBPROTOCOL}")
+        return wire
+
     try:
         await ws_connect(
-            attempt.upgraded,
+            upgraded,
             url,
             # Cancelled while it waits for the upgrade, picows leaves the socket open; its own timer closes it.
             websocket_handshake_timeout=timeout_s + 0.1,
@@ -164,7 +194,7 @@ async def _connect(attempt: _Attempt, url: str, timeout_s: float) -> None:
         raise Unreachable(f"{url}: something answers, but not a Mycelium node: {error}") from None
     except (OSError, UnicodeError) as error:
         raise Unreachable(f"{url}: {_why(error)}") from None
-    if attempt.wire.transport is None:
+    if wire.transport is None:
         raise Unreachable(f"{url}: the connection closed before it was a WebSocket")
 
 
@@ -178,11 +208,15 @@ def _why(error: Exception) -> str:
 class Dialer:
     """Keeps one session with each wanted account, over whichever of its urls answers. New urls are tried at once.
 
-    rng: the source of jitter. failures: account -> the last error, while it has no session, for people.
+    rng: the source of jitter. dial: what dials once. failures: account -> the last error, while it has no session,
+    for people.
     """
 
-    def __init__(self, hub: Hub, rng: random.Random, *, dials_max: int = DIALS_MAX) -> None:
+    def __init__(
+        self, hub: Hub, rng: random.Random, *, dials_max: int = DIALS_MAX, dial: Dial | None = None
+    ) -> None:
         self.hub = hub
+        self._dial = dial
         self.failures: dict[bytes, MyceliumError] = {}
         self._rng = rng
         self._slots = asyncio.Semaphore(dials_max)
@@ -263,7 +297,7 @@ class Dialer:
             if present is not None:
                 return present
             try:
-                link = await dial_once(self.hub, url, account, as_client=False)
+                link = await (self._dial or dial_once)(self.hub, url, account, as_client=False)
             except MyceliumError as error:
                 if self.hub.link_of(account) is None:
                     self.failures[account] = error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 
 import kit
 
@@ -62,6 +63,7 @@ class FakeLink:
 class FakeHub:
     def __init__(self) -> None:
         self.members: dict[bytes, FakeLink] = {}
+        self.clock_ns = time.monotonic_ns
 
     def link_of(self, account: bytes) -> FakeLink | None:
         return self.members.get(account)

@@ -1,0 +1,46 @@
+"""What a node takes from the machine it runs on: clocks, randomness, and the network under its sessions.
+
+Everything else it is given. The simulator hands in others and so runs a node unchanged.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from mycelium.database.database import wall_ms
+from mycelium.peer.dialer import Dial
+from mycelium.peer.hub import Hub
+from mycelium.peer.server import Server
+
+
+class Listener(Protocol):
+    """What lets strangers in at one address; `peer.server.Server` is one."""
+
+    @property
+    def port(self) -> int: ...
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """now_ms, now_ns: the wall clock, since the Unix epoch. clock_ns: monotonic. random: so many secret bytes.
+
+    dial: what dials once, None for sockets. listen: makes the listener of a hub at a host and port.
+    """
+
+    now_ms: Callable[[], int] = wall_ms
+    now_ns: Callable[[], int] = time.time_ns
+    clock_ns: Callable[[], int] = time.monotonic_ns
+    random: Callable[[int], bytes] = os.urandom
+    dial: Dial | None = None
+    listen: Callable[[Hub, str, int], Listener] = Server
+
+
+MACHINE: Final = Surroundings()
