@@ -64,11 +64,18 @@ class MemoryStore:
     def crash(self, lost: int | None = None) -> MemoryStore:
         """What is on disk after a crash: all synced commits, and all but the last `lost` of the others (None: none)."""
         kept = self._unsynced[: max(0, len(self._unsynced) - lost)] if lost is not None else []
-        store = MemoryStore()
-        for writes in self._synced + kept:
-            store._apply(writes)
-        store._synced = [*self._synced, *kept]
         self._closed = True
+        return self._with(kept)
+
+    def copy(self) -> MemoryStore:
+        """Another store, with what is synced."""
+        return self._with([])
+
+    def _with(self, unsynced: list[list[_Write]]) -> MemoryStore:
+        store = MemoryStore()
+        store._synced = [*self._synced, *unsynced]
+        for writes in store._synced:
+            store._apply(writes)
         return store
 
     def get(self, column: Column, key: bytes) -> bytes | None:

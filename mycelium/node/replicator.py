@@ -241,6 +241,9 @@ class Replicator:
         link.post(MessageType.PONG, Ping(ping.sequence, ping.sent, []).encode(), fanout.CONTROL)
         now_ms = self._now_ms()
         for digest in ping.vectors:
+            if not self._may_read(link.id, digest.space):
+                # Our request would tell it our vector; it says something of every space that *we* may read.
+                continue
             request = self.sync.digest_seen(link.id, digest.space, digest.digest, now_ms)
             if request is not None:
                 link.post(MessageType.DB_SYNC_REQ, request.encode(), fanout.CONTROL)

@@ -10,8 +10,10 @@ import kit
 
 from mycelium._core import codec
 from mycelium.config import GAPS_PER_ORIGIN_MAX
+from mycelium.database.access import Rights
 from mycelium.database.database import Database
 from mycelium.database.memory import MemoryStore
+from mycelium.database.policy import DEFAULT, MINER
 from mycelium.database.sync import SyncMachine
 from mycelium.database.vector import Held, Origin
 from mycelium.errors import LinkClosed, StoreFull
@@ -218,3 +220,20 @@ def test_a_vector_that_a_member_inflated_can_be_asked_with() -> None:
     request = machine.digest_seen(1, "main", b"x" * 16, kit.NOW_MS)
     assert request is not None
     codec.encode_message(1, MessageType.DB_SYNC_REQ, bytes(32), 1, 1, request.encode(), b"")
+
+
+def test_who_may_not_read_a_space_is_not_told_its_vector_however_it_asks() -> None:
+    """Found by the simulator: a ping that named the space was answered with a request, and in it our vector."""
+
+    async def main() -> None:
+        database, replicator, (link,) = world(1)
+        await database.table("scores").put("k", 1)
+        replicator._rights_now = lambda account: Rights(DEFAULT, MINER, account)
+        link.posted.clear()
+        for _ in range(3):
+            ping = Ping(1, 1, [SpaceDigest("main", bytes(16))])
+            replicator.message(link, message(link, MessageType.PING, ping.encode()))
+        assert [type for type, _ in link.posted] == [MessageType.PONG] * 3
+        await database.close()
+
+    asyncio.run(main())
