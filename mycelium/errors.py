@@ -333,6 +333,10 @@ class Silence(ProtocolError):
     close_code = 4014
 
 
+class SimulationFailed(MyceliumError):
+    """A simulated run broke an invariant, or did not end as its scenario expects. The text says how to repeat it."""
+
+
 class LinkError(MyceliumError):
     """The connection, not the peer's conduct."""
 
