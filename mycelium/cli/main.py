@@ -11,6 +11,7 @@ from mycelium import __version__
 from mycelium.cli import data, devchain, node, output, policy, rotate
 from mycelium.cli import devnet as devnet_commands
 from mycelium.cli import fiber as fiber_commands
+from mycelium.cli import sim as sim_commands
 from mycelium.cli.target import Json
 from mycelium.config import PROTOCOL_VERSION
 
@@ -27,6 +28,7 @@ node_app = typer.Typer(no_args_is_help=True, help="Run a node, or look at one.")
 policy_app = typer.Typer(no_args_is_help=True, help="Who may read and write what: policies and grants.")
 rotate_app = typer.Typer(no_args_is_help=True, help="Let a node listen on another port.")
 devnet_app = typer.Typer(no_args_is_help=True, help="A local network of real nodes, for trying things out.")
+sim_app = typer.Typer(no_args_is_help=True, help="Real nodes in a simulated network, repeatable from a seed.")
 fiber_app = typer.Typer(no_args_is_help=True, help="Programs written for Fiber, unmodified.")
 
 
@@ -61,6 +63,8 @@ rotate.register(rotate_app)
 app.add_typer(devnet_app, name="devnet")
 devnet_commands.register(devnet_app)
 devchain.register(devnet_app)
+app.add_typer(sim_app, name="sim")
+sim_commands.register(sim_app)
 app.add_typer(fiber_app, name="fiber")
 fiber_commands.register(fiber_app)
 

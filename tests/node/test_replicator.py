@@ -233,7 +233,7 @@ def test_who_may_not_read_a_space_is_not_told_its_vector_however_it_asks() -> No
         for _ in range(3):
             ping = Ping(1, 1, [SpaceDigest("main", bytes(16))])
             replicator.message(link, message(link, MessageType.PING, ping.encode()))
-        assert [type for type, _ in link.posted] == [MessageType.PONG] * 3
+        assert [kind for kind, _ in link.posted] == [MessageType.PONG] * 3
         await database.close()
 
     asyncio.run(main())
