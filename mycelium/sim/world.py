@@ -105,8 +105,17 @@ class World:
             member.tap = self._tap
 
     def close(self) -> None:
-        """End the loop."""
+        """End what is still running, which after a failure is everything, and the loop."""
+        self.loop.stops.clear()
+        self.loop.set_exception_handler(lambda loop, context: None)
+        self.loop.run_until_complete(self._drain(asyncio.all_tasks(self.loop)))
         self.loop.close()
+
+    @staticmethod
+    async def _drain(tasks: set[asyncio.Task[object]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- who is there -----------------------------------------------------------------------------------
 
