@@ -8,6 +8,9 @@ A digest of each space's vector rides on every ping. On first contact a differen
 it is seen twice, since under load a push is always on its way. One fetch at a time for each space, so that three peers
 do not send the same gap. `since` timestamps would lose data for ever (replication.md A.3) and are never used.
 
+Who asks twice with our own vector has another batch under one of its numbers: an origin signed two histories. It is
+sent the newest batch of each origin, and keeps the proof.
+
 Knows no socket and no clock: `now_ms` is passed in, what to send is returned.
 """
 
@@ -20,6 +23,8 @@ from typing import Final, Protocol
 
 from mycelium._core.codec import decode_batch
 from mycelium.config import (
+    BATCH_CHANGES_HARD_MAX,
+    BATCH_CHANGES_MAX,
     SYNC_BAR_MS,
     SYNC_FETCH_MAX_MS,
     SYNC_RANGES_MAX,
@@ -44,6 +49,8 @@ from mycelium.errors import Equivocation, StaleMessage, Unauthorised
 from mycelium.protocol.messages import SyncRequest, SyncResponse
 
 _BARRED_MAX = 4_096
+_HEAD_SEARCH = (0, BATCH_CHANGES_MAX - 1, BATCH_CHANGES_HARD_MAX - 1)
+"""How far before an origin's head its newest batch may begin; most have one change, or as many as are flushed."""
 FRESH_MS = 1_000
 """A batch this young was pushed on an open session and is likely under way: sync does not send it again."""
 
@@ -109,6 +116,10 @@ class Peer:
     greeted: set[str] = field(default_factory=set)
     serves: dict[str, Serve] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
+    equal: dict[str, Vector] = field(default_factory=dict)
+    """By space, the vector with which it last asked, where that was ours."""
+    shown: set[str] = field(default_factory=set)
+    """Spaces of which it was sent the heads."""
 
 
 class SyncMachine:
@@ -258,10 +269,37 @@ class SyncMachine:
             # The same once more, before all of it was sent: it goes on where it is.
             serve.request, serve.left_bytes = request, window
             return
-        records = self._missing(
-            request.space, self._counted(state, request.space, vector, now_ms), state.opened_ms, now_ms
-        )
+        if self._forked(state, request.space, vector):
+            records = self._heads(request.space)
+        else:
+            counted = self._counted(state, request.space, vector, now_ms)
+            records = self._missing(request.space, counted, state.opened_ms, now_ms)
         state.serves[request.space] = Serve(request, records, window)
+
+    def _forked(self, state: Peer, space: str, theirs: Vector) -> bool:
+        """Whether the peer holds the numbers that we hold, and not the same batches. Said once in a session.
+
+        It asks because our digest was not its own. If it does so again, and neither of us got anything since it last
+        did, then its numbers are ours and its batches are not. Once alone may mean that we became equal meanwhile.
+        """
+        if theirs != self._library.vector(space):
+            state.equal.pop(space, None)
+            return False
+        again = state.equal.get(space) == theirs
+        state.equal[space] = theirs
+        if not again or space in state.shown:
+            return False
+        state.shown.add(space)
+        return True
+
+    def _heads(self, space: str) -> Iterator[tuple[int, bytes, bytes]]:
+        """The newest batch of each origin: it stands for the whole chain before it."""
+        for origin, held in sorted(self._library.vector(space).items()):
+            for back in _HEAD_SEARCH:
+                found = list(self._library.log_records(space, origin, max(1, held.head - back), held.head))
+                if found:
+                    yield found[-1]
+                    break
 
     def _counted(self, state: Peer, space: str, theirs: Vector, now_ms: int) -> Vector:
         """What a peer is taken to have. Who keeps what it gets asks with a larger vector the next time: who does not,

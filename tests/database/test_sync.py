@@ -20,7 +20,7 @@ from mycelium.database.store import Column
 from mycelium.database.sync import FRESH_MS, SyncMachine
 from mycelium.database.vector import vector_to_wire
 from mycelium.errors import Unauthorised
-from mycelium.protocol.messages import SyncRequest, SyncResponse
+from mycelium.protocol.messages import Op, SyncRequest, SyncResponse
 
 NOW = kit.NOW_MS
 LATER = NOW + 10 * FRESH_MS
@@ -77,6 +77,32 @@ def test_equal_vectors_need_nothing() -> None:
     kit.exchange([a, b])
     assert ask(right, a) is None
     assert ask(left, b) is None
+
+
+@pytest.mark.parametrize("changes", [1, 7, 600])
+def test_two_histories_with_the_same_numbers_are_found(changes: int) -> None:
+    """Found by the simulator: an equivocator that shows each half one history was never seen by any."""
+    a, left, b, right = pair()
+    liar = kit.engine("liar")
+    fill(a, 3)
+    kit.exchange([a, b])
+    for engine, side in ((a, "left"), (b, "right")):
+        rows = [(0, int(Op.PUT), f"{n}".encode(), b"\0" + side.encode()) for n in range(changes)]
+        engine.receive(*kit.forge(liar, rows), NOW)
+    assert a.vector("main") == b.vector("main")
+    assert a.vector_digest("main") != b.vector_digest("main")
+    sizes = []
+    for _ in range(4):
+        request = None
+        while request is None:
+            request = ask(right, a)
+        (response,) = answer(left, request)
+        sizes.append(len(response.batches))
+        right.response(1, response, LATER)
+    assert sizes == [0, 2, 0, 0], "not at first, when it may be a race, and once in a session"
+    assert right.passed_over == {"equivocation": 1}
+    assert kit.rows(b._store, Column.EVIDENCE)
+    assert not kit.rows(a._store, Column.EVIDENCE)
 
 
 def test_only_what_is_missing_is_sent() -> None:
