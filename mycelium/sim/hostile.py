@@ -35,7 +35,6 @@ FLOOD_EVERY_S: Final = 0.02
 FLOOD_MESSAGES: Final = 8
 STRANGER_EVERY_S: Final = 0.05
 EQUIVOCATES_AFTER_S: Final = 2.0
-SHOWS_BOTH_AFTER_S: Final = 3.0
 STALLS_AFTER_S: Final = 1.0
 
 
@@ -87,7 +86,7 @@ class Hostile:
             await self._flood()
         elif self.kind == "equivocator":
             await asyncio.sleep(EQUIVOCATES_AFTER_S)
-            await self._equivocate()
+            self._equivocate()
         elif self.kind == "stalled":
             await asyncio.sleep(STALLS_AFTER_S)
             self.host.stall(True)
@@ -152,17 +151,13 @@ class Hostile:
 
     # --- equivocation -----------------------------------------------------------------------------------
 
-    async def _equivocate(self) -> None:
-        """Two batches with one sequence number, each signed, each to one half of the others; later both to all."""
+    def _equivocate(self) -> None:
+        """Two batches with one sequence number, each signed, each to one half of the others."""
         two = [self._batch(b"which", side) for side in (b"left", b"right")]
         for at, (_, account) in enumerate(self.victims):
             link = self.hub.link_of(account)
             if link is not None:
                 self.sent += link.post(MessageType.GOSSIP, codec.encode_gossip([two[at % 2]]), fanout.PUSH)
-        while True:
-            await asyncio.sleep(SHOWS_BOTH_AFTER_S)
-            for link in self.hub.links():
-                self.sent += link.post(MessageType.GOSSIP, codec.encode_gossip(two), fanout.PUSH)
 
     def _batch(self, key: bytes, content: bytes) -> tuple[bytes, bytes]:
         """A right batch, the first of its origin."""

@@ -146,12 +146,25 @@ class Run:
 
     async def _settle(self, ended_s: float) -> None:
         world, scenario = self._world, self._world.scenario
-        whole = scenario.expect.agree == "all"
         step_s = POLL_S if len(world.members) <= MANY else 4 * POLL_S
-        while not (world.network.whole and len(world.up()) == len(world.members) and world.agreed(whole)):
+        while not self._settled():
             if world.loop.time() > ended_s + scenario.settle_ms / 1000:
-                world.checkers.fail(f"the members do not agree {scenario.settle_ms} ms after the load ended")
+                what = (
+                    f"{world.evidence()} hold a proof of the equivocation, "
+                    if scenario.expect.evidence
+                    else ""
+                )
+                world.checkers.fail(
+                    f"{what}the members do not agree {scenario.settle_ms} ms after the load ended"
+                )
             await asyncio.sleep(step_s)
+
+    def _settled(self) -> bool:
+        world, expect = self._world, self._world.scenario.expect
+        if not world.network.whole or len(world.up()) < len(world.members):
+            return False
+        proved = not expect.evidence or world.evidence() == len(world.members)
+        return proved and world.agreed(expect.agree == "all")
 
     async def _watch(self) -> None:
         """Sweeps and progress."""
