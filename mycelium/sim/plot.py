@@ -124,7 +124,7 @@ def _marks(latencies: list[float], width_ms: float) -> list[str]:
 def _legend() -> str:
     x, y = WIDTH - RIGHT - 200, HEIGHT - BOTTOM - 62
     parts = [
-        f'<rect x="{x - 12}" y="{y - 16}" width="204" height="66" rx="6" fill="#ffffff" fill-opacity="0.88"/>'
+        f'<rect x="{x - 12}" y="{y - 16}" width="204" height="66" rx="6" fill="#ffffff" fill-opacity="0.94"/>'
     ]
     rows = [(f'fill="{colour}"', label) for _, _, colour, label in _BANDS]
     for at, (fill, label) in enumerate([*rows, ('fill="#1764ab"', "median change")]):

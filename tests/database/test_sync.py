@@ -105,6 +105,20 @@ def test_two_histories_with_the_same_numbers_are_found(changes: int) -> None:
     assert not kit.rows(a._store, Column.EVIDENCE)
 
 
+def test_who_is_merely_late_is_not_sent_what_it_has() -> None:
+    """Each time it asks it has become equal meanwhile; between two such times something new came."""
+    a, left, b, right = pair()
+    for _ in range(5):
+        fill(a, 2)
+        request = None
+        while request is None:
+            request = ask(right, a)
+        kit.exchange([a, b])
+        (response,) = answer(left, request._replace(vector=vector_to_wire(b.vector("main"))))
+        right.response(1, response._replace(request_id=request.request_id), LATER)
+        assert response.batches == []
+
+
 def test_only_what_is_missing_is_sent() -> None:
     a, left, b, right = pair()
     made = fill(a, 9)
