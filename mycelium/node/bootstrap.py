@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from mycelium.config import BOOTSTRAP_RETRY_MS, DIAL_BACKOFF_MAX_MS
 from mycelium.errors import MyceliumError
-from mycelium.peer.dialer import dial_once
+from mycelium.peer.dialer import Dial, dial_once
 from mycelium.peer.hub import CLIENT, Hub
 from mycelium.peer.link import Link
 
@@ -26,11 +26,12 @@ _FIRST_LOOK_S = 0.2
 class Bootstrap:
     """urls: addresses of whoever listens there. failures: url -> the last error, for people."""
 
-    def __init__(self, hub: Hub, urls: Sequence[str], rng: random.Random) -> None:
+    def __init__(self, hub: Hub, urls: Sequence[str], rng: random.Random, dial: Dial | None = None) -> None:
         self.failures: dict[str, MyceliumError] = {}
         self._hub = hub
         self._urls = list(urls)
         self._rng = rng
+        self._dial = dial
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -63,7 +64,7 @@ class Bootstrap:
             if not self.alone():
                 return
             try:
-                link = await dial_once(self._hub, url, as_client=False)
+                link = await (self._dial or dial_once)(self._hub, url, as_client=False)
             except MyceliumError as error:
                 self.failures[url] = error
                 log.info("no session with %s of the bootstrap list: %s", url, error)

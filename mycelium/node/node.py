@@ -112,7 +112,14 @@ class Node:
         )
         self.replicator.on_status = self.presence.said
         self.rotating = Rotating(
-            self.hub, settings.host, settings.port, settings.rotation, self._announce, rng, settings.data_dir, around
+            self.hub,
+            settings.host,
+            settings.port,
+            settings.rotation,
+            self._announce,
+            rng,
+            settings.data_dir,
+            around,
         )
         self.discovery = Discovery(
             EndpointBook(self.account, self._holds),
@@ -126,7 +133,7 @@ class Node:
             self._reconsider,
         )
         self.dialer = Dialer(self.hub, rng, dial=around.dial)
-        self.bootstrap = Bootstrap(self.hub, settings.bootstrap, rng)
+        self.bootstrap = Bootstrap(self.hub, settings.bootstrap, rng, around.dial)
         self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers, self._said)
         self._reconsidering: asyncio.TimerHandle | None = None
         self._may_not_write: str | None = None

@@ -161,16 +161,22 @@ class Presence:
 class Meter:
     """What a node's status needs of the past: rates between one look and the next."""
 
-    def __init__(self) -> None:
-        self._looked_s = time.monotonic()
+    def __init__(
+        self,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        used_cpu_s: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._clock_ns = clock_ns
+        self._used_cpu_s = used_cpu_s
+        self._looked_s = clock_ns() / 1e9
         self._sent_bytes = 0
-        self._cpu_s = time.process_time()
+        self._cpu_s = used_cpu_s()
         self.serving_rate = 0
         self.cpu_usage = 0
 
     def look(self, sent_bytes: int) -> None:
         """Bytes a second to peers, and thousandths of a core, since the last look; not more often than each second."""
-        now_s, cpu_s = time.monotonic(), time.process_time()
+        now_s, cpu_s = self._clock_ns() / 1e9, self._used_cpu_s()
         passed_s = now_s - self._looked_s
         if passed_s < 1.0:
             return
@@ -193,7 +199,9 @@ def own_status(node: Node, meter: Meter, started_ns: int, resident_bytes: int) -
         software=f"mycelium/{__version__}",
         started=started_ns,
         last_sync=last_sync_ms * 1_000_000,
-        last_heartbeat=0 if not heard_ns else time.time_ns() - max(0, time.monotonic_ns() - heard_ns),
+        last_heartbeat=0
+        if not heard_ns
+        else node.around.now_ns() - max(0, node.around.clock_ns() - heard_ns),
         active=ready,
         status="catching up" if fetching else "ready" if ready else "waiting for the chain",
         peer_count=len(links),

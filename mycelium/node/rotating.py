@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 from mycelium import wholefile
 from mycelium.errors import ConfigError, MyceliumError, Unreachable, UsageError
 from mycelium.node.settings import PORT_FILE, listen_url
-from mycelium.peer.dialer import dial_once
+from mycelium.node.surroundings import MACHINE, Listener, Surroundings
 from mycelium.peer.hub import Hub
 from mycelium.peer.rotation import (
     Announce,
@@ -41,14 +40,8 @@ from mycelium.peer.rotation import (
     State,
     Tick,
 )
-from mycelium.peer.server import Server
 
 log = logging.getLogger(__name__)
-
-
-def now_ms() -> float:
-    """Monotonic: a clock that is set must not rotate anything."""
-    return time.monotonic() * 1000
 
 
 class Rotating:
@@ -66,6 +59,7 @@ class Rotating:
         announce: Callable[[int], Awaitable[None]],
         rng: random.Random,
         data_dir: Path,
+        around: Surroundings = MACHINE,
     ) -> None:
         self._hub = hub
         self._host = host
@@ -73,15 +67,20 @@ class Rotating:
         self._announce = announce
         self._rng = rng
         self._file = data_dir / PORT_FILE
-        self._first = Server(hub, host, port)
-        self._servers: dict[int, Server] = {}
+        self._around = around
+        self._first = around.listen(hub, host, port)
+        self._servers: dict[int, Listener] = {}
         self._machine: Rotation | None = None
         self._task: asyncio.Task[None] | None = None
         self._asked: asyncio.Future[None] | None = None
         self._woken = asyncio.Event()
 
+    def _now_ms(self) -> float:
+        """Monotonic: a clock that is set must not rotate anything."""
+        return self._around.clock_ns() / 1e6
+
     @property
-    def server(self) -> Server:
+    def server(self) -> Listener:
         """The one whose address is announced."""
         return self._first if self._machine is None else self._servers[self._machine.port]
 
@@ -97,7 +96,7 @@ class Rotating:
         if self._plan is None:
             self._file.unlink(missing_ok=True)  # of a time when it rotated
             return
-        self._machine = Rotation(self._plan, self._first.port, self._rng, now_ms())
+        self._machine = Rotation(self._plan, self._first.port, self._rng, self._now_ms())
         self._write_port()
         self._task = asyncio.get_running_loop().create_task(self._run(self._machine), name="rotation")
 
@@ -144,7 +143,7 @@ class Rotating:
             "port": machine.port,
             "ports": sorted(self.ports),
             "range": f"{plan.ports[0]}-{plan.ports[-1]}",
-            "next_s": None if due_ms is None else round(max(0.0, due_ms - now_ms()) / 1000, 1),
+            "next_s": None if due_ms is None else round(max(0.0, due_ms - self._now_ms()) / 1000, 1),
             "rotations": machine.rotations,
             "failures": machine.failures,
             "last_error": machine.last_error,
@@ -156,7 +155,9 @@ class Rotating:
         while True:
             with contextlib.suppress(TimeoutError):
                 due_ms = machine.due_ms
-                async with asyncio.timeout(None if due_ms is None else max(0.0, due_ms - now_ms()) / 1000):
+                async with asyncio.timeout(
+                    None if due_ms is None else max(0.0, due_ms - self._now_ms()) / 1000
+                ):
                     await self._woken.wait()
             self._woken.clear()
             asked = self._asked
@@ -172,11 +173,11 @@ class Rotating:
 
     async def _feed(self, machine: Rotation, event: Event) -> None:
         failures = machine.failures
-        effects = deque(machine.handle(event, now_ms()))
+        effects = deque(machine.handle(event, self._now_ms()))
         while effects:
             answer = await self._do(effects.popleft())
             if answer is not None:
-                effects.extend(machine.handle(answer, now_ms()))
+                effects.extend(machine.handle(answer, self._now_ms()))
             if isinstance(answer, Announced):
                 log.info("this node listens on port %d now, and no longer says %s", answer.port, machine.old)
                 self._write_port()
@@ -215,13 +216,13 @@ class Rotating:
     async def _bind(self, port: int) -> None:
         if port in self._servers:
             raise ConfigError(f"port {port} is ours already")
-        server = Server(self._hub, self._host, port)
+        server = self._around.listen(self._hub, self._host, port)
         await server.start()
         self._servers[port] = server
 
     async def _reach(self, port: int) -> None:
         """Dial ourselves there. The hub takes our own account as a program's, so that a session comes to be."""
-        link = await dial_once(
+        link = await self._around.dial(
             self._hub, listen_url(self._host, port), self._hub.local.account, as_client=False
         )
         link.close(text="self-test")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from mycelium.database.database import wall_ms
-from mycelium.peer.dialer import Dial
+from mycelium.node.status import resident_bytes
+from mycelium.peer.dialer import Dial, dial_once
 from mycelium.peer.hub import Hub
 from mycelium.peer.server import Server
 
@@ -25,6 +26,9 @@ class Listener(Protocol):
 
     async def start(self) -> None: ...
 
+    def drain(self) -> None:
+        """Take no new connections."""
+
     async def close(self) -> None: ...
 
 
@@ -32,15 +36,18 @@ class Listener(Protocol):
 class Surroundings:
     """now_ms, now_ns: the wall clock, since the Unix epoch. clock_ns: monotonic. random: so many secret bytes.
 
-    dial: what dials once, None for sockets. listen: makes the listener of a hub at a host and port.
+    dial: what dials once. listen: makes the listener of a hub at a host and port. cpu_s, resident_bytes: what this
+    process has used, and uses.
     """
 
     now_ms: Callable[[], int] = wall_ms
     now_ns: Callable[[], int] = time.time_ns
     clock_ns: Callable[[], int] = time.monotonic_ns
     random: Callable[[int], bytes] = os.urandom
-    dial: Dial | None = None
+    dial: Dial = dial_once
     listen: Callable[[Hub, str, int], Listener] = Server
+    cpu_s: Callable[[], float] = time.process_time
+    resident_bytes: Callable[[], int] = resident_bytes
 
 
 MACHINE: Final = Surroundings()

@@ -12,6 +12,7 @@ from mycelium.errors import MalformedMessage, MyceliumError, OversizedMessage, P
 from mycelium.peer.carrier import Carrier
 from mycelium.peer.closing import ABNORMAL, INTERNAL, NORMAL, error_of
 from mycelium.peer.observer import Observer
+from mycelium.sim.loop import SECOND_NS
 from mycelium.sim.network import Flow, Frame, Host, Network
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class SimCarrier(Carrier):
         self._in_bytes = 0
         self._out_bytes = 0
         self._unread: deque[tuple[Flow, Frame]] = deque()
+        self._hold_until_ns = 0
         self._gone = asyncio.Event()
         self._linger: asyncio.TimerHandle | None = None
 
@@ -78,6 +80,13 @@ class SimCarrier(Carrier):
     def _disconnect(self) -> None:
         self._leave(tell=True)
 
+    def hold(self, delay_s: float) -> None:
+        loop = self.host.network.loop
+        until_ns = loop.now_ns() + round(delay_s * SECOND_NS)
+        if until_ns > self._hold_until_ns:
+            self._hold_until_ns = until_ns
+            loop.at_ns(until_ns, self.read_on, context=self.host.context)
+
     def abort(self) -> None:
         self.closing = True
         self._leave(tell=True)
@@ -108,14 +117,18 @@ class SimCarrier(Carrier):
                 self._reset(flow.sender)
         elif frame.kind == RESET:
             self._lost()
-        elif self.host.stalled or self._unread:
+        elif self._unread or self._waits:
             self._unread.append((flow, frame))
         else:
             self._take(flow, frame)
 
+    @property
+    def _waits(self) -> bool:
+        return self.host.stalled or self.host.network.loop.now_ns() < self._hold_until_ns
+
     def read_on(self) -> None:
         """The program reads again."""
-        while self._unread and not self.host.stalled:
+        while self._unread and not self._waits:
             self._take(*self._unread.popleft())
 
     def resume(self) -> None:

@@ -21,7 +21,7 @@ class SimListener:
         self._host = host
         self.hub = hub
         self.port = port
-        self.admission = Admission(hub.local, hub.observer)
+        self.admission = Admission(hub.local, hub.observer, host.network.loop.now_ns)
 
     async def start(self) -> None:
         """AddressInUse when the host has a listener there."""
@@ -29,10 +29,14 @@ class SimListener:
             raise AddressInUse(f"cannot listen on {self._host.name}:{self.port}: somebody does")
         self._host.listeners[self.port] = self
 
-    async def close(self) -> None:
-        """Take nobody in any more, and drop who is no session yet."""
+    def drain(self) -> None:
+        """Take nobody in any more; who is in a handshake may finish it."""
         if self._host.listeners.get(self.port) is self:
             del self._host.listeners[self.port]
+
+    async def close(self) -> None:
+        """Take nobody in any more, and drop who is no session yet."""
+        self.drain()
         for stranger in self.admission.strangers():
             stranger.drop()
 

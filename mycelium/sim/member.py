@@ -197,6 +197,8 @@ class SimMember:
             random=self._rng.randbytes,
             dial=functools.partial(dial_once, way=SimWay(host.network, host)),
             listen=self._listen,
+            cpu_s=lambda: 0.0,
+            resident_bytes=lambda: 0,
         )
         settings = settings_of(host, self.keypair, shared.auth_mode)
         for attach in self.attached:
