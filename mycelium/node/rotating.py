@@ -19,6 +19,7 @@ from mycelium import wholefile
 from mycelium.errors import ConfigError, MyceliumError, Unreachable, UsageError
 from mycelium.node.settings import PORT_FILE, listen_url
 from mycelium.node.surroundings import MACHINE, Listener, Surroundings
+from mycelium.peer.dialer import dial_once
 from mycelium.peer.hub import Hub
 from mycelium.peer.rotation import (
     Announce,
@@ -222,7 +223,7 @@ class Rotating:
 
     async def _reach(self, port: int) -> None:
         """Dial ourselves there. The hub takes our own account as a program's, so that a session comes to be."""
-        link = await self._around.dial(
+        link = await (self._around.dial or dial_once)(
             self._hub, listen_url(self._host, port), self._hub.local.account, as_client=False
         )
         link.close(text="self-test")

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from mycelium.database.database import wall_ms
 from mycelium.node.status import resident_bytes
-from mycelium.peer.dialer import Dial, dial_once
+from mycelium.peer.dialer import Dial
 from mycelium.peer.hub import Hub
 from mycelium.peer.server import Server
 
@@ -36,15 +36,15 @@ class Listener(Protocol):
 class Surroundings:
     """now_ms, now_ns: the wall clock, since the Unix epoch. clock_ns: monotonic. random: so many secret bytes.
 
-    dial: what dials once. listen: makes the listener of a hub at a host and port. cpu_s, resident_bytes: what this
-    process has used, and uses.
+    dial: what dials once, None for sockets. listen: makes the listener of a hub at a host and port. cpu_s,
+    resident_bytes: what this process has used, and uses.
     """
 
     now_ms: Callable[[], int] = wall_ms
     now_ns: Callable[[], int] = time.time_ns
     clock_ns: Callable[[], int] = time.monotonic_ns
     random: Callable[[int], bytes] = os.urandom
-    dial: Dial = dial_once
+    dial: Dial | None = None
     listen: Callable[[Hub, str, int], Listener] = Server
     cpu_s: Callable[[], float] = time.process_time
     resident_bytes: Callable[[], int] = resident_bytes

@@ -21,6 +21,7 @@ from mycelium.node.discovery import Discovery
 from mycelium.node.remote import connect
 from mycelium.node.settings import PORT_FILE, Settings
 from mycelium.peer.rotation import Plan
+from mycelium.peer.server import Server
 
 HOUR_MS = 3_600_000
 
@@ -246,7 +247,7 @@ async def breaks(*args, **options):
 
 FAULTS = {
     "self-test": (rotating_module, "dial_once", cannot_reach, "the firewall says no"),
-    "bind": (rotating_module.Server, "start", cannot_bind, "not permitted"),
+    "bind": (Server, "start", cannot_bind, "not permitted"),
     "announcement": (Discovery, "announce", cannot_announce, "used up"),
     "a bug of ours": (rotating_module, "dial_once", breaks, "internal error: a bug"),
 }
