@@ -7,6 +7,7 @@ nodes = 8
 load_ms = 10000        # for so long changes are written
 settle_ms = 60000      # and after so long more all must agree
 crypto = "real"        # or "fast": signatures are stand-ins (sim.crypto)
+auth_mode = "session"  # or "signed": every message carries its signature
 private_percent = 0    # above 0: this share of the members alone may read and write the space `private`
 
 [load]
@@ -49,6 +50,7 @@ from pathlib import Path
 from typing import Final
 
 from mycelium.errors import ConfigError
+from mycelium.node.settings import AUTH_MODES
 from mycelium.sim.crypto import FAST, REAL
 from mycelium.tomlfile import Section, TomlFile, nearest
 
@@ -122,6 +124,7 @@ class Scenario:
     load_ms: int
     settle_ms: int
     crypto: str
+    auth_mode: str
     private_percent: int
     load: Load
     weather: Weather
@@ -169,6 +172,7 @@ def load(path: Path, target: str) -> Scenario:
         load_ms=head.integer("load_ms", 1, _HOUR_MS),
         settle_ms=head.integer("settle_ms", 1, _HOUR_MS, 60_000),
         crypto=head.choice("crypto", (REAL, FAST), REAL),
+        auth_mode=head.choice("auth_mode", AUTH_MODES, AUTH_MODES[0]),
         private_percent=head.integer("private_percent", 0, 100, 0),
         load=_load(file.root.section("load", "a [load] section")),
         weather=_weather(file.root.section("network", "a [network] section", required=False)),

@@ -82,7 +82,8 @@ class World:
             if (scenario.private_percent)
             else frozenset(range(honest))
         )
-        shared = Shared(self.loop, _members(listed, self._numbers), self._policy(keys))
+        members = _members(listed, self._numbers)
+        shared = Shared(self.loop, members, self._policy(keys), scenario.auth_mode)
         self.members = [self._member(shared, number, keys[number]) for number in range(honest)]
         self.hostile = [
             self._hostile(shared, honest + at, keys[honest + at], kind) for at, kind in enumerate(kinds)

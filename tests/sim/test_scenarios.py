@@ -41,6 +41,16 @@ def test_a_restored_backup_is_not_an_equivocator():
     assert run(find("restored_backup"), 5).summary.evidence == 0
 
 
+def test_members_that_sign_every_message_agree_too(tmp_path):
+    signed = scenario(tmp_path, SMALL.replace("nodes = 4", 'nodes = 4\nauth_mode = "signed"'))
+    assert signed.auth_mode == "signed"
+    one, other = run(signed, 1).summary, run(signed, 1).summary
+    assert one.trace == other.trace
+    plain = run(scenario(tmp_path), 1).summary
+    assert plain.deliveries == one.deliveries
+    assert one.bytes > plain.bytes
+
+
 def test_an_equivocator_is_proved_everywhere():
     summary = run(find("equivocator"), 5).summary
     assert summary.evidence == summary.nodes
