@@ -75,7 +75,7 @@ class Presence:
     def keep(self, accounts: Collection[bytes]) -> None:
         """The members of the present epoch; of others nothing is kept."""
         self.liveness.keep(accounts)
-        for account in self.statuses.keys() - set(accounts):
+        for account in sorted(self.statuses.keys() - set(accounts)):
             del self.statuses[account]
 
     def said(self, link: Link, status: NodeStatus) -> None:

@@ -56,10 +56,10 @@ class Roster:
         near = neighbours(epoch.number, holders | {own}, own)
         wanted = {
             account: urls
-            for account in holders
+            for account in sorted(holders)
             if (account in near or account in self._urls) and (urls := self._addresses(account, epoch))
         }
-        for account in self._dialer.wanted().keys() - wanted.keys():
+        for account in sorted(self._dialer.wanted().keys() - wanted.keys()):
             self._dialer.forget(account)
         for account, urls in wanted.items():
             if self._dialer.wanted().get(account) != urls:

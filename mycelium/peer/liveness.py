@@ -96,7 +96,7 @@ class Liveness:
 
     def keep(self, accounts: Collection[bytes]) -> None:
         """Forget everybody else: who has left the epoch is no member any more."""
-        for account in self._members.keys() - set(accounts):
+        for account in sorted(self._members.keys() - set(accounts)):
             del self._members[account]
 
     def standing(self, account: bytes) -> Standing | None:
