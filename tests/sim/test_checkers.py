@@ -178,7 +178,9 @@ def test_4_a_row_that_comes_from_no_batch_is_seen(tmp_path):
 
 def test_5_a_queue_without_its_cap_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr("mycelium.peer.hub.OUTBOUND_BYTES_MAX", 64 * OUTBOUND_BYTES_MAX)
-    text = SMALL.replace("value_bytes = 64", "value_bytes = 65536").replace("= 20", "= 200")
+    text = SMALL.replace("value_bytes = 64", "value_bytes = 65536\ntables = ['scores']").replace(
+        "= 20", "= 300"
+    )
     text += '[[hostile]]\nkind = "stalled"\n[expect]\nagree = "honest"\n'
     found = fails(scenario(tmp_path, text))
     assert "invariant 5 is broken" in found
