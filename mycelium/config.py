@@ -143,6 +143,22 @@ STATUS_INTERVAL_MS: Final = 10_000
 """Between two statuses that a member is sent; each is some 150 bytes."""
 STATUS_TEXT_CHARS_MAX: Final = 64
 """Of each text in a member's status, for terminals."""
+FINGERPRINT_PERIOD_MS: Final = 3_600_000
+"""Between two comparisons of rows with a member, half to one and a half of it; a million rows cost each side 4 s."""
+FINGERPRINT_SERVE_MS: Final = 60_000
+"""A member that compares more often than this is refused."""
+FINGERPRINT_FRESH_MS: Final = 60_000
+"""Rows younger than this are not compared: they may be on their way."""
+FINGERPRINT_PARTS: Final = 16
+FINGERPRINT_ROWS_MAX: Final = 32
+"""A range of so many rows is not cut further."""
+FINGERPRINT_RANGES_MAX: Final = 1_024
+FINGERPRINT_KEYS_MAX: Final = 1_024
+"""Ranges looked into in one comparison, and rows made anew after it."""
+FINGERPRINT_SLICE_ROWS: Final = 500
+FINGERPRINT_SLICE_BATCHES: Final = 16
+"""Between two turns of the loop: some 2 ms."""
+FINGERPRINT_CALL_S: Final = 60.0
 DIAL_BACKOFF_MIN_MS: Final = 200
 DIAL_BACKOFF_MAX_MS: Final = 15_000
 DIAL_TIMEOUT_MS: Final = 5_000

@@ -9,7 +9,7 @@ The engine does not wait for durability (`commit`), does not know peers (`sync`)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import Enum
 from itertools import islice
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from mycelium.config import (
     TABLE_SETS_MAX,
     WRITE_AHEAD_MAX_MS,
 )
-from mycelium.database import backup, feed, grants, rebuild, schema, value
+from mycelium.database import backup, feed, grants, rebuild, repair, schema, value
 from mycelium.database.access import SEALS, SYS
 from mycelium.database.clock import Clock, time_ms_of
 from mycelium.database.hold import Holds
@@ -333,6 +333,14 @@ class Engine:
             self._carry_out(cut)
             given_up += len(cut.log_keys)
         return given_up
+
+    async def rederive(self, space: str, row_keys: Collection[bytes]) -> int:
+        """Make the rows of these keys anew from the log; how many were wrong. See `repair`."""
+        wrong = await repair.rederive(self._store, space, row_keys, self._table_prefixes)
+        if wrong:
+            # It may have learnt the clock of a row that was damaged. Without it rows are read: slower, never wrong.
+            self._index.clear()
+        return wrong
 
     def _carry_out(self, cut: Cut) -> None:
         kept = rebuild.carry_out(self._store, cut, self._table_prefixes)

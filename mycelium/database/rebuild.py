@@ -63,7 +63,7 @@ def carry_out(store: Store, cut: Cut, prefixes: Prefixes) -> OriginLog:
     start = schema.space_prefix(cut.space)
     index = merge.Index(1, bytes(16))
     for _, record in store.scan(Column.LOG, start, after_prefix(start)):
-        _merge(store, index, schema.batch_of(record), prefixes)
+        merge_batch(store, index, schema.batch_of(record), prefixes)
     kept = _respan(store, cut)
     write = store.batch()
     vector_key = schema.vector_key(cut.space, cut.origin)
@@ -94,7 +94,8 @@ def _delete_rows(store: Store, column: Column, prefix: bytes) -> None:
         store.commit(write)
 
 
-def _merge(store: Store, index: merge.Index, batch: Batch, prefixes: Prefixes) -> None:
+def merge_batch(store: Store, index: merge.Index, batch: Batch, prefixes: Prefixes) -> None:
+    """Merge one batch into rows, without an index: the rows decide."""
     names, merges = prefixes(batch.space, batch.tables)
     # An index without room is never complete: every row is read, and the rows decide.
     index.clear()

@@ -29,6 +29,7 @@ from mycelium.node import advertising, joining
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.bootstrap import Bootstrap
 from mycelium.node.discovery import Discovery
+from mycelium.node.fingerprinting import Fingerprinting
 from mycelium.node.metrics import Metrics
 from mycelium.node.peercalls import PeerCalls
 from mycelium.node.presence import Meter, Presence, own_status
@@ -132,6 +133,14 @@ class Node:
             rng,
             self._reconsider,
         )
+        self.fingerprinting = Fingerprinting(
+            database,
+            self.peercalls,
+            self.replicator.members,
+            self.replicator.may_read,
+            lambda: self.now_ms(),
+            rng,
+        )
         self.dialer = Dialer(self.hub, rng, dial=around.dial)
         self.bootstrap = Bootstrap(self.hub, settings.bootstrap, rng, around.dial)
         self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers, self._said)
@@ -216,6 +225,7 @@ class Node:
         await self.bootstrap.close()
         await self.dialer.close()
         await self.discovery.close()
+        await self.fingerprinting.close()
         if self._reconsidering is not None:
             self._reconsidering.cancel()
         if self._ticker is not None:
@@ -241,6 +251,7 @@ class Node:
                 self.replicator.tick()
                 self.presence.tick()
                 self.discovery.tick()
+                self.fingerprinting.tick()
             except Exception:
                 log.exception("the periodic work of the node failed; it goes on")
 
@@ -265,6 +276,7 @@ class Node:
         """Another epoch is the present one: dial its members, end what has no place in it, say what changed for us."""
         self.roster.follow(epoch)
         self.presence.keep(epoch.members)
+        self.fingerprinting.keep(epoch.members)
         self.discovery.members_changed()
         addresses = advertising.addresses(self.settings, epoch, self.account, self.server.port)
         if addresses != self.discovery.announced:

@@ -105,7 +105,7 @@ class Replicator:
         self._quiet = Quiet(log, interval_s=10)
         self._shown = Shown(self._engine, self._unpushed)
         self.on_status: Callable[[Link, NodeStatus], None] = lambda link, status: None
-        self.sync = SyncMachine(self._shown, self._may_read, database.spaces)
+        self.sync = SyncMachine(self._shown, self.may_read, database.spaces)
         self._engine.on_applied.append(self._applied)
         database.committer.on_durable.append(self._durable)
 
@@ -134,8 +134,9 @@ class Replicator:
         """The sessions with members, by the order they opened in."""
         return list(self._links.values())
 
-    def _may_read(self, peer: int, space: str) -> bool:
-        """Batches are signed whole: only who may read a whole space is sent any of it."""
+    def may_read(self, peer: int, space: str) -> bool:
+        """Whether a link's member may be sent a space. Batches are signed whole: only who may read all of a space is
+        sent any of it."""
         link = self._links.get(peer)
         if link is None:
             return False
@@ -232,7 +233,7 @@ class Replicator:
         digests = [
             SpaceDigest(space, self._shown.vector_digest(space))
             for space in self._database.spaces
-            if self._may_read(link.id, space)
+            if self.may_read(link.id, space)
         ]
         ping = Ping(self._ping_sequence, self._hub.clock_ns(), digests)
         link.post(MessageType.PING, ping.encode(), fanout.CONTROL)
@@ -241,7 +242,7 @@ class Replicator:
         link.post(MessageType.PONG, Ping(ping.sequence, ping.sent, []).encode(), fanout.CONTROL)
         now_ms = self._now_ms()
         for digest in ping.vectors:
-            if not self._may_read(link.id, digest.space):
+            if not self.may_read(link.id, digest.space):
                 # Our request would tell it our vector; it says something of every space that *we* may read.
                 continue
             request = self.sync.digest_seen(link.id, digest.space, digest.digest, now_ms)
@@ -275,7 +276,7 @@ class Replicator:
 
     def _push(self, ready: list[Applied]) -> None:
         for space in dict.fromkeys(applied.batch.space for applied in ready):
-            links = [link for link in self.members() if self._may_read(link.id, space)]
+            links = [link for link in self.members() if self.may_read(link.id, space)]
             if links:
                 self._push_space([applied for applied in ready if applied.batch.space == space], links)
 

@@ -72,6 +72,7 @@ def node_status(node: Node) -> dict[str, Any]:
         "passed_over": dict(node.replicator.sync.passed_over),
         "received_bytes": metrics.received_bytes,
         "sent_bytes": metrics.sent_bytes,
+        "fingerprints": dict(node.fingerprinting.counts),
         "node": shown(node.account, node.node_status()),
         "members": [
             {"standing": standing.value, **shown(account, status)}

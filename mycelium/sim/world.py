@@ -109,14 +109,16 @@ class World:
         """End what is still running, which after a failure is everything, and the loop."""
         self.loop.stops.clear()
         self.loop.set_exception_handler(lambda loop, context: None)
-        self.loop.run_until_complete(self._drain(asyncio.all_tasks(self.loop)))
+        self.loop.run_until_complete(self._drain())
         self.loop.close()
 
     @staticmethod
-    async def _drain(tasks: set[asyncio.Task[object]]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _drain() -> None:
+        # What is on its way in the network still arrives meanwhile, and may begin something new.
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- who is there -----------------------------------------------------------------------------------
 
