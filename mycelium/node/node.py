@@ -112,6 +112,15 @@ class Node:
             self.hub, self.peercalls, self.node_status, lambda: around.clock_ns() // 1_000_000, rng
         )
         self.replicator.on_status = self.presence.said
+        self._make_mesh(rng)
+        self._reconsidering: asyncio.TimerHandle | None = None
+        self._may_not_write: str | None = None
+        self._policy_missing: bytes | None = None
+        self._ticker: asyncio.Task[None] | None = None
+
+    def _make_mesh(self, rng: random.Random) -> None:
+        """What finds members and keeps sessions with them, and what compares rows over these."""
+        settings, database, around = self.settings, self.database, self.around
         self.rotating = Rotating(
             self.hub,
             settings.host,
@@ -124,7 +133,7 @@ class Node:
         )
         self.discovery = Discovery(
             EndpointBook(self.account, self._holds),
-            keypair,
+            self.hub.local.keypair,
             database.generation,
             database.store,
             self.peercalls,
@@ -144,10 +153,6 @@ class Node:
         self.dialer = Dialer(self.hub, rng, dial=around.dial)
         self.bootstrap = Bootstrap(self.hub, settings.bootstrap, rng, around.dial)
         self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers, self._said)
-        self._reconsidering: asyncio.TimerHandle | None = None
-        self._may_not_write: str | None = None
-        self._policy_missing: bytes | None = None
-        self._ticker: asyncio.Task[None] | None = None
 
     @property
     def server(self) -> Listener:
