@@ -65,6 +65,8 @@ STATUS = (
     125,
 )
 
+CLAIM = (2, GENESIS, ALICE, BOB, "bad-signature", 1_700_000_000_000_000_000, 1_700_000_003_600_000_000)
+
 VALUES: dict[str, list[tuple[str, Any]]] = {
     "Message": [
         ("session", (1, 4, ALICE, 1_700_000_000_123_456_789, 42, b"payload", b"")),
@@ -122,6 +124,17 @@ VALUES: dict[str, list[tuple[str, Any]]] = {
         ("acks and status", ([("main", [(ALICE, 1, 512, [])]), ("sys", [])], STATUS)),
         ("acks", ([("main", [(BOB, 2, 7, [])])], None)),
         ("nothing", ([], None)),
+    ],
+    "Claim": [("one hour", CLAIM), ("zeros", (0, bytes(32), bytes(32), bytes(32), "a", 0, 0))],
+    "SignedClaim": [("a claim", (codec.encode(codec.CLAIM, CLAIM), SIGNATURE)), ("opaque", (b"\0", SIGNATURE))],
+    "Proof": [
+        ("two histories", ((RAW, SIGNATURE), (b"opaque", SIGNATURE))),
+        ("one batch", ((RAW, SIGNATURE), None)),
+    ],
+    "ProofHead": [("main", ("main", ALICE, 1, 513))],
+    "BlacklistSync": [
+        ("both", ([(codec.encode(codec.CLAIM, CLAIM), SIGNATURE)], [("main", ALICE, 1, 513)])),
+        ("nothing", ([], [])),
     ],
     "Identity": [("node", (ALICE, 1, 2, GENESIS, 0, 1_114_112, "mycelium/0.1 é", SIGNATURE))],
 }

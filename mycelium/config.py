@@ -297,6 +297,13 @@ MESH_NEIGHBOURS: Final = 24
 BOOTSTRAP_RETRY_MS: Final = 5_000
 """Between two rounds of dialling the bootstrap list while there is no session."""
 
+# --- blacklist: the rest is in `peer.limits` --------------------------------------------------------------
+
+CLAIM_BYTES_MAX: Final = 512
+"""An encoded claim; one has some 250 bytes."""
+PROOF_BYTES_MAX: Final = 2 * BATCH_BYTES_MAX + 1024
+"""A proof: two batches at most. It is kept for good, one for each origin and space that has one."""
+
 # --- port rotation ----------------------------------------------------------------------------------------
 
 ROTATION_PERIOD_S: Final = 4 * 3_600

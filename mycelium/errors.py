@@ -45,6 +45,7 @@ MyceliumError
 │   ├── HandshakeFailed      out of order, or the transcript does not verify
 │   ├── BrokenSeal           a frame that does not decrypt: changed, replayed, dropped or reordered
 │   ├── Equivocation         two batches of one origin claim one sequence number
+│   ├── Blacklisted          greylisted or blacklisted here
 │   └── Silence              said nothing in time
 ├── RequestRefused           a signed HTTP request that is not let in, with its status
 └── LinkError                the connection, not the peer's conduct
@@ -331,6 +332,13 @@ class Silence(ProtocolError):
 
     reason = "silence"
     close_code = 4014
+
+
+class Blacklisted(ProtocolError):
+    """Greylisted or blacklisted here, by what it did or by the operator: no session."""
+
+    reason = "blacklisted"
+    close_code = 4017
 
 
 class SimulationFailed(MyceliumError):

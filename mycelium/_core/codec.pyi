@@ -20,6 +20,11 @@ IDENTITY: int
 SPACE_ACK: int
 NODE_STATUS: int
 SYNC: int
+CLAIM: int
+SIGNED_CLAIM: int
+PROOF: int
+PROOF_HEAD: int
+BLACKLIST_SYNC: int
 
 @final
 class Message:

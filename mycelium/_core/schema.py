@@ -10,10 +10,12 @@ from typing import Final, NamedTuple
 
 from mycelium.config import (
     BATCH_BYTES_MAX,
+    CLAIM_BYTES_MAX,
     CONTROL_BYTES_MAX,
     DATA_BYTES_MAX,
     HANDSHAKE_BYTES_MAX,
     KEY_BYTES_MAX,
+    PROOF_BYTES_MAX,
     VALUE_BYTES_MAX,
 )
 
@@ -273,6 +275,50 @@ TABLES: Final = (
         DATA_BYTES_MAX,
         (Field("acks", "tables", table="SpaceAck"), Field("status", "table", table="NodeStatus")),
     ),
+    Table(
+        "Claim",
+        CLAIM_BYTES_MAX,
+        (
+            Field("netuid", "u16"),
+            _fixed("genesis", 32),
+            _fixed("issuer", 32),
+            _fixed("accused", 32),
+            Field("reason", "name", True),
+            Field("issued", "u64"),
+            Field("expires", "u64"),
+        ),
+    ),
+    Table(
+        "SignedClaim",
+        CONTROL_BYTES_MAX,
+        (Field("claim", "bytes", True, 1, CLAIM_BYTES_MAX), _fixed("signature", 64)),
+    ),
+    Table(
+        "Proof",
+        PROOF_BYTES_MAX,
+        (
+            Field("first", "table", True, table="SignedBatch"),
+            Field("second", "table", table="SignedBatch"),
+        ),
+    ),
+    Table(
+        "ProofHead",
+        CONTROL_BYTES_MAX,
+        (
+            Field("space", "name", True),
+            _fixed("account", 32),
+            Field("generation", "u64"),
+            Field("at", "u64"),
+        ),
+    ),
+    Table(
+        "BlacklistSync",
+        CONTROL_BYTES_MAX,
+        (
+            Field("claims", "tables", table="SignedClaim"),
+            Field("proofs", "tables", table="ProofHead"),
+        ),
+    ),
 )
 """In the order of the .fbs file; a kind is an index into it. No table contains itself, which bounds depth."""
 
@@ -296,7 +342,12 @@ TABLES: Final = (
     SPACE_ACK,
     NODE_STATUS,
     SYNC,
-) = range(19)
+    CLAIM,
+    SIGNED_CLAIM,
+    PROOF,
+    PROOF_HEAD,
+    BLACKLIST_SYNC,
+) = range(24)
 PONG = PING
 KINDS: Final = {table.name: kind for kind, table in enumerate(TABLES)}
 

@@ -7,6 +7,7 @@
 | HANDSHAKE | the transcript up to the signer's Identity | the account in that Identity |
 | ENDPOINT | an encoded EndpointRecord | its `account` |
 | GRANT | a block of a grant, after the id of the blocks before it | its `issuer` |
+| CLAIM | an encoded Claim | its `issuer` |
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ MESSAGE: Final = b"message"
 HANDSHAKE: Final = b"handshake"
 ENDPOINT: Final = b"endpoint"
 GRANT: Final = b"grant"
-DOMAINS: Final = (BATCH, MESSAGE, HANDSHAKE, ENDPOINT, GRANT)
+CLAIM: Final = b"claim"
+DOMAINS: Final = (BATCH, MESSAGE, HANDSHAKE, ENDPOINT, GRANT, CLAIM)
 
 BINDING_BYTES: Final = 32
 _HEADER: Final = struct.Struct("<32sHB32sQQ")

@@ -225,6 +225,69 @@ class Sync(NamedTuple):
         )
 
 
+class Claim(NamedTuple):
+    """What `issuer` says that `accused` did to it; `reason` is a name of 1 to 64 letters."""
+
+    netuid: int
+    genesis: bytes
+    issuer: bytes
+    accused: bytes
+    reason: str
+    issued: int
+    expires: int
+
+    def encode(self) -> bytes:
+        """The bytes that are signed."""
+        return codec.encode(codec.CLAIM, self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the bytes that were signed."""
+        return cls(*codec.decode(codec.CLAIM, data))
+
+
+class Proof(NamedTuple):
+    """Signed batches, as (bytes, signature), that show by themselves what their origin did."""
+
+    first: tuple[bytes, bytes]
+    second: tuple[bytes, bytes] | None = None
+
+    def encode(self) -> bytes:
+        """As it is kept, and fetched by a call."""
+        return codec.encode(codec.PROOF, self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From what was fetched."""
+        return cls(*codec.decode(codec.PROOF, data))
+
+
+class ProofHead(NamedTuple):
+    """Which proof there is: `at` is the first of its origin's numbers that nobody takes any more."""
+
+    space: str
+    account: bytes
+    generation: int
+    at: int
+
+
+class BlacklistSync(NamedTuple):
+    """Claims as (bytes, signature), and which proofs the sender holds."""
+
+    claims: list[tuple[bytes, bytes]]
+    proofs: list[ProofHead]
+
+    def encode(self) -> bytes:
+        """The payload of a message."""
+        return codec.encode(codec.BLACKLIST_SYNC, self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the payload of a message."""
+        claims, proofs = codec.decode(codec.BLACKLIST_SYNC, data)
+        return cls(claims, [ProofHead(*item) for item in proofs])
+
+
 class Hello(NamedTuple):
     """Handshake messages 1 to 3. Which fields are present depends on the step; absent ones are empty."""
 

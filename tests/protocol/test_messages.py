@@ -11,9 +11,18 @@ from reference import values
 from mycelium._core import codec
 from mycelium.errors import MalformedMessage
 from mycelium.protocol import messages
-from mycelium.protocol.messages import Hello, OriginVersion, Ping, SpaceDigest, SyncRequest, SyncResponse
+from mycelium.protocol.messages import (
+    BlacklistSync,
+    Hello,
+    OriginVersion,
+    Ping,
+    ProofHead,
+    SpaceDigest,
+    SyncRequest,
+    SyncResponse,
+)
 
-KINDS = ("Ping", "SyncRequest", "SyncResponse", "EndpointRecord", "Call", "Hello", "Identity")
+KINDS = ("Ping", "SyncRequest", "SyncResponse", "EndpointRecord", "Call", "Hello", "Identity", "Claim", "Proof")
 ACCOUNT = bytes(range(32))
 
 
@@ -45,6 +54,12 @@ def test_nested_values_are_named_too():
     response = SyncResponse.decode(SyncResponse(1, "main", [], False, True, vector).encode())
     assert response.vector is not None
     assert response.vector[0].ranges == [(7, 9)]
+
+
+def test_the_heads_of_proofs_are_named():
+    sent = BlacklistSync([(b"claim", bytes(64))], [ProofHead("main", ACCOUNT, 1, 7)])
+    assert BlacklistSync.decode(sent.encode()) == sent
+    assert BlacklistSync.decode(sent.encode()).proofs[0].at == 7
 
 
 def test_no_vector_is_not_an_empty_vector():

@@ -19,7 +19,7 @@ FBS = Path(__file__).parents[2] / "schemas" / "wire.fbs"
 SCALARS = {"bool": "<B", "ubyte": "<B", "ushort": "<H", "uint": "<I", "ulong": "<Q"}
 NAME = re.compile(rb"[a-z0-9_.-]{1,64}\Z")
 NAMES = {("Batch", "space"), ("TableRef", "name"), ("SyncRequest", "space"), ("SyncResponse", "space")}
-NAMES |= {("SpaceDigest", "space"), ("SpaceAck", "space")}
+NAMES |= {("SpaceDigest", "space"), ("SpaceAck", "space"), ("ProofHead", "space"), ("Claim", "reason")}
 WIDTHS = {
     "account": (32, 32),
     "genesis": (32, 32),
@@ -32,9 +32,13 @@ WIDTHS = {
     "key": (1, config.KEY_BYTES_MAX),
     "value": (0, config.VALUE_BYTES_MAX),
     "batch": (1, config.BATCH_BYTES_MAX),
+    "issuer": (32, 32),
+    "accused": (32, 32),
+    "claim": (1, config.CLAIM_BYTES_MAX),
 }
 CAPS = dict.fromkeys(("Batch",), config.BATCH_BYTES_MAX)
 CAPS |= dict.fromkeys(("Hello", "Identity"), config.HANDSHAKE_BYTES_MAX)
+CAPS |= {"Claim": config.CLAIM_BYTES_MAX, "Proof": config.PROOF_BYTES_MAX}
 _DATA = (
     "Change",
     "SignedBatch",
