@@ -126,7 +126,10 @@ VALUES: dict[str, list[tuple[str, Any]]] = {
         ("nothing", ([], None)),
     ],
     "Claim": [("one hour", CLAIM), ("zeros", (0, bytes(32), bytes(32), bytes(32), "a", 0, 0))],
-    "SignedClaim": [("a claim", (codec.encode(codec.CLAIM, CLAIM), SIGNATURE)), ("opaque", (b"\0", SIGNATURE))],
+    "SignedClaim": [
+        ("a claim", (codec.encode(codec.CLAIM, CLAIM), SIGNATURE)),
+        ("opaque", (b"\0", SIGNATURE)),
+    ],
     "Proof": [
         ("two histories", ((RAW, SIGNATURE), (b"opaque", SIGNATURE))),
         ("one batch", ((RAW, SIGNATURE), None)),

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import Enum
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mycelium._core import merge
-from mycelium._core.codec import Batch, decode_batch, encode_batch
+from mycelium._core.codec import Batch, decode_batch
 from mycelium._core.fanout import SeenSet
 from mycelium.config import (
     BATCH_BYTES_MAX,
@@ -33,6 +33,7 @@ from mycelium.database.access import SEALS, SYS
 from mycelium.database.clock import Clock, time_ms_of
 from mycelium.database.hold import Holds
 from mycelium.database.policy import WRITE, Action
+from mycelium.database.proofs import Frozen, Proven
 from mycelium.database.quota import Quotas
 from mycelium.database.schema import StoreIdentity, TableSpec
 from mycelium.database.seals import Cut, Seals
@@ -47,7 +48,6 @@ from mycelium.errors import (
     StaleMessage,
     StoreError,
     Unauthorised,
-    ValueRefused,
 )
 from mycelium.identity import signing
 from mycelium.identity.keys import Keypair, preimage, verify_preimage
@@ -123,6 +123,9 @@ class Engine:
             self._carry_out(unfinished)
         self._load(index_entries_max)
         self.seals = Seals(store, authority)
+        self.frozen = Frozen(store, identity, authority, spaces, self._give_up)
+        self.frozen.settle()
+        self.doubted = self.frozen.doubted
         self.feed_last = feed.last_index(store)
 
     # --- reading what is held ---------------------------------------------------------------------------
@@ -206,7 +209,7 @@ class Engine:
             if number is None:
                 number = tables[spec] = len(tables)
             rows.append((number, op, key, payload))
-        raw = _encode(
+        raw = schema.encode_own(
             self.identity.netuid,
             self.identity.genesis,
             space,
@@ -245,6 +248,7 @@ class Engine:
             # Only its signature makes this the fault of its origin, and not of whoever sent it.
             if not verify_preimage(batch.account, preimage(signing.BATCH, raw), signature):
                 raise BadSignature("a batch whose signature does not verify") from None
+            self.frozen.accuse((raw, signature))
             raise
         origin = Origin(batch.account, batch.generation)
         log = self._log(batch.space, origin)
@@ -278,7 +282,7 @@ class Engine:
         if rights is None or not self._quotas.check(batch, rights, log):
             return self._count(Outcome.LEFT)
         limit = self.seals.limit(batch.space, origin, batch.epoch)
-        if limit is not None and last > limit:
+        if self.frozen.reaches(batch.space, origin, last) or (limit is not None and last > limit):
             return self._count(Outcome.LEFT)
         if log.gaps >= GAPS_PER_ORIGIN_MAX and batch.seq_first != log.head + 1:
             return self._count(Outcome.LEFT)
@@ -370,7 +374,8 @@ class Engine:
         return log if log is not None else OriginLog()
 
     def _generations(self, space: str, account: bytes) -> int:
-        return sum(origin.account == account for origin in self._logs.get(space, ()))
+        logged = {origin for origin in self._logs.get(space, ()) if origin.account == account}
+        return len(logged | self.frozen.generations(space, account))
 
     def _get(self, column: int, keys: list[bytes]) -> list[bytes | None]:
         return self._store.get_many(Column(column), keys)
@@ -383,7 +388,7 @@ class Engine:
         try:
             spans = log.added(Span(batch.seq_first, last, batch.prev_digest, own_digest))
         except ForkError as fork:
-            self._keep_evidence(batch, signature, origin, fork.seq)
+            self.frozen.fork(batch, signature, fork.seq)
             raise Equivocation(f"two batches of one origin contradict each other at {fork.seq}") from None
         grown = OriginLog(spans)
         prefixes, merges = self._table_prefixes(batch.space, batch.tables)
@@ -443,20 +448,14 @@ class Engine:
             cache[tables] = found
         return found
 
-    def _keep_evidence(self, batch: Batch, signature: bytes, origin: Origin, seq: int) -> None:
-        """Both signed batches, so that anyone can verify the equivocation. One proof for each origin is enough."""
-        key = schema.vector_key(batch.space, origin)
-        if self._store.get(Column.EVIDENCE, key) is not None:
-            return
-        start = schema.log_key(batch.space, origin, 0)
-        stop = schema.log_key(batch.space, origin, seq + 1)
-        held = next(iter(self._store.scan(Column.LOG, start, stop, reverse=True)), None)
-        if held is None:
-            return
-        write = self._store.batch()
-        proof = len(held[1]).to_bytes(4, "big") + held[1] + signature + batch.raw
-        write.put(key, proof, self._store.column(Column.EVIDENCE))
-        self._store.commit(write)
+    def _give_up(self, proven: Proven) -> None:
+        cut = self.frozen.cut(proven.space, proven.origin)
+        if cut is not None:
+            rebuild.begin(self._store, cut)
+            self._carry_out(cut)
+        elif proven.origin == self.origin:
+            self.own_log_cut = True
+            backup.renew_identity(self._store, self.identity)
 
     def _load(self, index_entries_max: int) -> None:
         for key, spans in self._store.scan(Column.VECTOR, b"", None):
@@ -483,14 +482,3 @@ class Engine:
             prefix = b"%b\0%b\0%b" % (space, name, rest[:1])
             yield prefix
             start = after_prefix(prefix)
-
-
-def _encode(*fields: Any) -> bytes:
-    """`encode_batch`, where a batch that is too large is its writer's mistake. ValueRefused."""
-    try:
-        raw = encode_batch(*fields)
-    except OversizedMessage as error:
-        raise ValueRefused(f"the batch is too large: {error}") from None
-    if len(raw) > BATCH_BYTES_MAX:
-        raise ValueRefused(f"the batch is too large: {len(raw)} bytes, at most {BATCH_BYTES_MAX}")
-    return raw

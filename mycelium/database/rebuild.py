@@ -1,4 +1,4 @@
-"""Gives up batches that lie beyond a seal: rows are made anew from what the log still holds.
+"""Gives up batches that lie beyond a seal or a proof: rows are made anew from what the log still holds.
 
 Rows are a pure function of the log (invariant 2), so nothing is undone; the rows of the space are deleted and every
 remaining batch is merged again. A note in META says what is going on, and a node that was killed in the midst of it
@@ -52,7 +52,7 @@ def pending(store: Store) -> Cut | None:
 def carry_out(store: Store, cut: Cut, prefixes: Prefixes) -> OriginLog:
     """Do what was noted, from wherever it stopped; the origin's log as it is then."""
     log.warning(
-        "%d batches of %s in %r lie beyond the seal of its log: the rows of the space are made anew",
+        "%d batches of %s in %r lie beyond the seal or proof that ends its log: the rows of the space are made anew",
         len(cut.log_keys),
         cut.origin.account.hex()[:16],
         cut.space,

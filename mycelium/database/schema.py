@@ -6,13 +6,14 @@ Integers in keys are big-endian, so that byte order is numeric order. Names hold
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from mycelium._core.codec import Batch, decode_batch
-from mycelium.config import NAME_BYTES_MAX
+from mycelium._core.codec import Batch, decode_batch, encode_batch
+from mycelium.config import BATCH_BYTES_MAX, NAME_BYTES_MAX
 from mycelium.database.vector import Origin
+from mycelium.errors import OversizedMessage, ValueRefused
 from mycelium.protocol.messages import MergeType
 
 FORMAT = 1
@@ -114,3 +115,14 @@ def row_header(value: bytes) -> RowHeader:
         int.from_bytes(value[40:48], "big"),
         int.from_bytes(value[48:56], "big"),
     )
+
+
+def encode_own(*fields: Any) -> bytes:
+    """`encode_batch`, where a batch that is too large is its writer's mistake. ValueRefused."""
+    try:
+        raw = encode_batch(*fields)
+    except OversizedMessage as error:
+        raise ValueRefused(f"the batch is too large: {error}") from None
+    if len(raw) > BATCH_BYTES_MAX:
+        raise ValueRefused(f"the batch is too large: {len(raw)} bytes, at most {BATCH_BYTES_MAX}")
+    return raw

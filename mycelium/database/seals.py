@@ -62,7 +62,7 @@ class Attestation(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Batches that are beyond a seal: their keys in the log."""
+    """Batches that are given up, as they are beyond a seal or a proof: their keys in the log."""
 
     space: str
     origin: Origin

@@ -17,7 +17,7 @@ Knows no socket and no clock: `now_ms` is passed in, what to send is returned.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -64,6 +64,10 @@ class Library(Protocol):
         self, space: str, origin: Origin, first: int, last: int
     ) -> Iterator[tuple[int, bytes, bytes]]: ...
     def receive(self, raw: bytes, signature: bytes, now_ms: int) -> Outcome: ...
+
+    def doubted(self, space: str) -> Sequence[Origin]:
+        """Origins whose histories may part somewhere in what is held."""
+        ...
 
 
 _REPEATS_MAX: Final = 16
@@ -248,6 +252,8 @@ class SyncMachine:
         vector = dict(self._library.vector(space))
         if sum(len(held.ranges) for held in vector.values()) > SYNC_RANGES_MAX:
             vector = {origin: Held(held.head, ()) for origin, held in vector.items()}
+        # Two histories part somewhere before the batches that prove it: where, only all of the other one shows.
+        vector |= {origin: Held(0, ()) for origin in self._library.doubted(space)}
         # Of a barred origin we claim to have everything: else its batches would fill each window, again and again.
         vector |= {origin: Held(SEQUENCE_MAX, ()) for barred, origin in self._barred if barred == space}
         last_sync_ns = self.last_sync_ms.get(space, 0) * 1_000_000

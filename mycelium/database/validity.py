@@ -52,6 +52,11 @@ def check(batch: Batch, netuid: int, genesis: bytes, authority: Authority) -> bo
     rights = authority.rights(batch.epoch, batch.account, batch.space)
     if rights is None or not check_writes(batch, rights, authority):
         return False
+    return objective(batch, authority)
+
+
+def objective(batch: Batch, authority: Authority) -> bool:
+    """The part of `check` that needs no members: the batch and the times of blocks. As `check`."""
     anchor_ms = authority.block_time_ms(batch.ref_block)
     if anchor_ms is None:
         return False

@@ -60,6 +60,7 @@ class Shown:
         self._unpushed = unpushed
         self.log_records = engine.log_records
         self.receive = engine.receive
+        self.doubted = engine.doubted
 
     def vector(self, space: str) -> Vector:
         vector = self._engine.vector(space)

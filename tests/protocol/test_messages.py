@@ -22,7 +22,17 @@ from mycelium.protocol.messages import (
     SyncResponse,
 )
 
-KINDS = ("Ping", "SyncRequest", "SyncResponse", "EndpointRecord", "Call", "Hello", "Identity", "Claim", "Proof")
+KINDS = (
+    "Ping",
+    "SyncRequest",
+    "SyncResponse",
+    "EndpointRecord",
+    "Call",
+    "Hello",
+    "Identity",
+    "Claim",
+    "Proof",
+)
 ACCOUNT = bytes(range(32))
 
 
