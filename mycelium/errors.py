@@ -46,6 +46,7 @@ MyceliumError
 │   ├── BrokenSeal           a frame that does not decrypt: changed, replayed, dropped or reordered
 │   ├── Equivocation         two batches of one origin claim one sequence number
 │   ├── Blacklisted          greylisted or blacklisted here
+│   ├── Unproven             a proof that proves nothing here
 │   └── Silence              said nothing in time
 ├── RequestRefused           a signed HTTP request that is not let in, with its status
 └── LinkError                the connection, not the peer's conduct
@@ -339,6 +340,13 @@ class Blacklisted(ProtocolError):
 
     reason = "blacklisted"
     close_code = 4017
+
+
+class Unproven(ProtocolError):
+    """A proof of a batch that breaks no rule here."""
+
+    reason = "unproven"
+    close_code = 4018
 
 
 class SimulationFailed(MyceliumError):

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from mycelium import __version__
-from mycelium.cli import data, devchain, node, output, policy, rotate
+from mycelium.cli import blacklist, data, devchain, node, output, policy, rotate
 from mycelium.cli import devnet as devnet_commands
 from mycelium.cli import fiber as fiber_commands
 from mycelium.cli import sim as sim_commands
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 node_app = typer.Typer(no_args_is_help=True, help="Run a node, or look at one.")
 policy_app = typer.Typer(no_args_is_help=True, help="Who may read and write what: policies and grants.")
+blacklist_app = typer.Typer(no_args_is_help=True, help="Who gets no session with one's own node, and why.")
 rotate_app = typer.Typer(no_args_is_help=True, help="Let a node listen on another port.")
 devnet_app = typer.Typer(no_args_is_help=True, help="A local network of real nodes, for trying things out.")
 sim_app = typer.Typer(no_args_is_help=True, help="Real nodes in a simulated network, repeatable from a seed.")
@@ -58,6 +59,8 @@ data.register(app)
 node.register(app, node_app)
 app.add_typer(policy_app, name="policy")
 policy.register(policy_app)
+app.add_typer(blacklist_app, name="blacklist")
+blacklist.register(app, blacklist_app)
 app.add_typer(rotate_app, name="rotate")
 rotate.register(rotate_app)
 app.add_typer(devnet_app, name="devnet")

@@ -80,6 +80,7 @@ def _facts(found: Mapping[str, Any]) -> Table:
             "sync",
             "endpoints",
             "rotation",
+            "blacklist",
         }:
             inner = ", ".join(
                 f"{_plain(name)} {value_text(name, item)}"

@@ -32,6 +32,7 @@ from mycelium.errors import (
     ProtocolError,
     StaleMessage,
     Unauthorised,
+    Unproven,
     WrongNetwork,
 )
 from mycelium.identity import signing
@@ -75,7 +76,7 @@ def contradict(first: Batch, second: Batch) -> bool:
 def judge(raw: bytes, netuid: int, genesis: bytes, authority: Authority) -> Proven | None:
     """What an encoded proof proves here; None: the block that decides is not known yet.
 
-    Raises MalformedMessage for what proves nothing, BadSignature, WrongNetwork, OversizedMessage.
+    Raises MalformedMessage or Unproven for what proves nothing, BadSignature, WrongNetwork, OversizedMessage.
     """
     proof = Proof.decode(raw)
     first = _signed(proof.first, netuid, genesis)
@@ -116,7 +117,7 @@ def _judge_one(raw: bytes, batch: Batch, authority: Authority) -> Proven | None:
             return None
     except (StaleMessage, Unauthorised) as error:
         return Proven(batch.space, origin, batch.seq_first, error.reason, True, raw)
-    raise MalformedMessage("a proof of a batch that breaks no rule")
+    raise Unproven("a proof of a batch that breaks no rule")
 
 
 class Frozen:

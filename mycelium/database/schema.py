@@ -24,6 +24,8 @@ META_CLOCK = b"clock"
 META_REBUILD = b"rebuild"
 META_ENDPOINTS = b"endpoints\0"
 """Before an account: its endpoint record, 64 bytes of signature first."""
+META_BLACKLIST = b"blacklist\0"
+"""Before an account: what this node itself thinks of it (`peer.blacklist.Row`)."""
 META_DROPPED = b"dropped\0"
 """Before the LOG key of a batch that was given up, which the feed may still name."""
 

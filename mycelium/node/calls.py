@@ -33,6 +33,13 @@ DIGESTS: Final = "digests"
 CHECKPOINT: Final = "checkpoint"
 POLICY: Final = "policy"
 ROTATE: Final = "rotate"
+BLACKLIST: Final = "blacklist"
+
+BLACKLIST_LIST: Final = "list"
+BLACKLIST_EXPLAIN: Final = "explain"
+BLACKLIST_ADD: Final = "add"
+BLACKLIST_REMOVE: Final = "remove"
+BLACKLIST_CHANGES: Final = frozenset({BLACKLIST_ADD, BLACKLIST_REMOVE})
 
 PUT: Final = "put"
 DELETE: Final = "delete"
@@ -123,6 +130,15 @@ class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
     """`path` is absolute, on the node's own machine."""
 
     path: str
+
+
+class Blacklist(msgspec.Struct, array_like=True, frozen=True):
+    """what: BLACKLIST_LIST, or one of the others about an account. never: add it to those that are never listed."""
+
+    what: str
+    account: bytes = b""
+    why: str = ""
+    never: bool = False
 
 
 class Publish(msgspec.Struct, array_like=True, frozen=True):

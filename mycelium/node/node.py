@@ -25,7 +25,7 @@ from mycelium.database.schema import TableSpec
 from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreError
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch, Source, StaticSource
-from mycelium.node import advertising, joining
+from mycelium.node import advertising, blacklisting, joining
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.bootstrap import Bootstrap
 from mycelium.node.discovery import Discovery
@@ -82,7 +82,7 @@ class Node:
         self.started_s = time.monotonic()
         self.around = around
         self.now_ms = around.now_ms
-        self._service = Service(
+        self.service = Service(
             database, self.status, settings.clients, authority.rights_now, authority.policy_now, self._rotate
         )
         local = Local(
@@ -103,8 +103,8 @@ class Node:
             clock_ns=around.clock_ns,
         )
         self.replicator = Replicator(database, self.hub, authority.rights_now, self.now_ms)
-        self.calls = CallServer(self._service.handlers, self._service.streams)
-        self.peercalls = PeerCalls(self.hub.link_of, self._service.handlers | self._service.streams)
+        self.calls = CallServer(self.service.handlers, self.service.streams)
+        self.peercalls = PeerCalls(self.hub.link_of, self.service.handlers | self.service.streams)
         self._meter = Meter(around.clock_ns, around.cpu_s)
         self._started_ns = around.now_ns()
         rng = random.Random(around.random(16))  # noqa: S311 - jitter, not a secret
@@ -140,7 +140,7 @@ class Node:
             self.replicator.members,
             lambda: self.now_ms(),  # a test may set another clock
             rng,
-            self._reconsider,
+            self.reconsider,
         )
         self.fingerprinting = Fingerprinting(
             database,
@@ -150,6 +150,7 @@ class Node:
             lambda: self.now_ms(),
             rng,
         )
+        self.blacklisting = blacklisting.of(self, rng)
         self.dialer = Dialer(self.hub, rng, dial=around.dial)
         self.bootstrap = Bootstrap(self.hub, settings.bootstrap, rng, around.dial)
         self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers, self._said)
@@ -231,6 +232,7 @@ class Node:
         await self.dialer.close()
         await self.discovery.close()
         await self.fingerprinting.close()
+        await self.blacklisting.close()
         if self._reconsidering is not None:
             self._reconsidering.cancel()
         if self._ticker is not None:
@@ -257,6 +259,7 @@ class Node:
                 self.presence.tick()
                 self.discovery.tick()
                 self.fingerprinting.tick()
+                self.blacklisting.tick()
             except Exception:
                 log.exception("the periodic work of the node failed; it goes on")
 
@@ -279,6 +282,7 @@ class Node:
 
     def _entered(self, epoch: Epoch) -> None:
         """Another epoch is the present one: dial its members, end what has no place in it, say what changed for us."""
+        self.blacklisting.entered(epoch)
         self.roster.follow(epoch)
         self.presence.keep(epoch.members)
         self.fingerprinting.keep(epoch.members)
@@ -317,7 +321,7 @@ class Node:
         found = self.discovery.book.addresses(account, self.now_ms())
         return None if found is None else advertising.dialable(found, self.settings.host)
 
-    def _reconsider(self) -> None:
+    def reconsider(self) -> None:
         """Somebody can be reached elsewhere. Many records come together, and each could ask for a new plan."""
         if self._reconsidering is None:
             self._reconsidering = asyncio.get_running_loop().call_later(0.02, self._replan)
@@ -332,6 +336,8 @@ class Node:
         """What an account is to this node: a program that may use it, a member, or nobody."""
         if account == self.account:
             return CLIENT
+        if self.blacklisting.is_blocked(account):
+            return None
         rights = self.authority.rights_now(account)
         epoch = self.source.epoch()
         if rights is None:
@@ -339,7 +345,7 @@ class Node:
             return epoch.role(account) if epoch.may_read(account) else None
         if any(rights.whole(Action.READ, space) for space in self.database.spaces):
             return epoch.role(account) or OBSERVER
-        return CLIENT if self._service.may_call(account) else None
+        return CLIENT if self.service.may_call(account) else None
 
     def _opened(self, link: Link) -> None:
         if link.role != CLIENT:
@@ -347,6 +353,7 @@ class Node:
             self.replicator.link_opened(link)
             self.presence.link_opened(link)
             self.discovery.link_opened(link)
+            self.blacklisting.link_opened(link)
 
     def _closed(self, link: Link, error: MyceliumError | None) -> None:
         if error is not None:
@@ -355,12 +362,15 @@ class Node:
             self.peercalls.link_closed(link)
             self.replicator.link_closed(link)
             self.presence.link_closed(link)
+            self.blacklisting.link_closed(link, error)
 
     def _message(self, link: Link, message: codec.Message, size_bytes: int) -> None:
         del size_bytes
         if link.role != CLIENT:
             if message.type in _CALLS:
                 self.peercalls.receive(link, message)
+            elif message.type == MessageType.BLACKLIST_SYNC:
+                self.blacklisting.receive(link, message.payload)
             else:
                 self.replicator.message(link, message)
         elif message.type in _CALLS:

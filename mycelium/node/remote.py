@@ -102,6 +102,10 @@ class RemoteNode:
         )
         return found
 
+    async def blacklist(self, asked: calls.Blacklist) -> Any:
+        """See `calls.Blacklist`. UsageError where it cannot be done, Unauthorised where not by this account."""
+        return await self.database.ask(calls.BLACKLIST, calls.encode(asked), Any)
+
     async def policy(self) -> calls.PolicyInfo:
         """The policy in force, and the present epoch."""
         found: calls.PolicyInfo = await self.database.ask(

@@ -60,6 +60,8 @@ class Service:
         self._rights_now = rights_now
         self._policy_now = policy_now
         self._rotate = rotate
+        self.blacklist: Callable[[calls.Blacklist], Awaitable[Any]] | None = None
+        """What answers calls about the blacklist, set by the node."""
         self.handlers: dict[str, Handler] = {
             calls.GET: self._get,
             calls.WRITE: self._guarded(self._write),
@@ -70,6 +72,7 @@ class Service:
             calls.CHECKPOINT: self._checkpoint,
             calls.POLICY: self._guarded(self._policy),
             calls.ROTATE: self._rotated,
+            calls.BLACKLIST: self._blacklisted,
         }
         self.streams: dict[str, Stream] = {
             calls.FETCH: _closing(self._fetch),
@@ -206,6 +209,15 @@ class Service:
         if self._rotate is None:
             raise UsageError("this node does not rotate")
         return calls.encode(dict(await self._rotate()))
+
+    async def _blacklisted(self, link: Caller, body: bytes) -> bytes:
+        asked = calls.decode(body, calls.Blacklist)
+        self._require(link)
+        if asked.what in calls.BLACKLIST_CHANGES and link.account != self._database.account:
+            raise Unauthorised("only the node's own account may change its blacklist")
+        if self.blacklist is None:
+            raise UsageError("this node keeps no blacklist")
+        return calls.encode(await self.blacklist(asked))
 
     async def _checkpoint(self, link: Caller, body: bytes) -> bytes:
         # It writes where the node may write: for the operator, who holds the hotkey, and not for every client.

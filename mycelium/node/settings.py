@@ -29,6 +29,9 @@ file = "members.toml"
 [rotation]                         # another port by and by: see `rotation_settings`
 range = "9090-9100"
 
+[blacklist]                        # who gets no session: see `blacklist_settings`
+pardon_tao = 1000
+
 [tables.scores]
 merge = "lww"                      # lww, counter, set, append, own
 space = "main"
@@ -56,9 +59,10 @@ from mycelium.identity import account as accounts
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
 from mycelium.metagraph.membership import check_url
-from mycelium.node import chain_settings, rotation_settings
+from mycelium.node import blacklist_settings, chain_settings, rotation_settings
 from mycelium.node.chain_settings import ChainSettings
 from mycelium.peer import endpoints
+from mycelium.peer.blacklist import Rules
 from mycelium.peer.rotation import Plan
 from mycelium.tomlfile import Section, TomlFile
 
@@ -128,6 +132,7 @@ class Settings:
     advertise: tuple[str, ...] | None = None
     bootstrap: tuple[str, ...] = ()
     rotation: Plan | None = None
+    blacklist: Rules = field(default_factory=Rules)
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
@@ -169,6 +174,9 @@ class Settings:
         rotation = None
         if "rotation" in file.root:
             rotation = rotation_settings.parse(file.root.section("rotation", "a [rotation] section"))
+        blacklist = blacklist_settings.parse(
+            file.root.section("blacklist", "a [blacklist] section", required=False)
+        )
         file.root.finish()
         file.check()
         return cls(
@@ -189,6 +197,7 @@ class Settings:
             advertise=advertise,
             bootstrap=bootstrap,
             rotation=rotation,
+            blacklist=blacklist,
         )
 
     @property

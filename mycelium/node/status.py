@@ -60,6 +60,7 @@ def node_status(node: Node) -> dict[str, Any]:
         "clients": node.hub.clients(),
         "endpoints": {"announced": list(node.discovery.announced or ()), "known": len(node.discovery.book)},
         "rotation": node.rotating.status(),
+        "blacklist": node.blacklisting.status(),
         "sync": {
             "fetching": node.replicator.sync.fetching,
             "last_s": {
@@ -123,6 +124,7 @@ def _peers(node: Node) -> list[dict[str, Any]]:
             "remote": link.remote,
             "inbound": link.inbound,
             "standing": _standing(node, link.account),
+            "score": node.blacklisting.machine.scores.score(link.account, node.now_ms()),
             "rtt_ms": None if link.rtt_ms is None else round(link.rtt_ms, 2),
             "queued_bytes": node.hub.fanout.pending_bytes(link.id),
             "throttled": link.throttled,

@@ -24,6 +24,7 @@ from mycelium.peer.cookie import CookieJar
 from mycelium.peer.greeting import Local
 from mycelium.peer.handshake import Responder
 from mycelium.peer.observer import Observer
+from mycelium.peer.scores import Addresses
 
 
 class Stranger(Protocol):
@@ -49,6 +50,7 @@ class Admission:
         self._pending_count = 0
         self._clock_ns = clock_ns
         self._arrivals: dict[str, Bucket] = {}
+        self.addresses = Addresses()
 
     @property
     def pending(self) -> int:
@@ -67,6 +69,9 @@ class Admission:
         time) gives way to an address that has none: else idle connections of many would keep everyone out.
         """
         key = stranger.address
+        if not is_loopback(key) and self.addresses.banned(key, self._clock_ns() // 1_000_000):
+            self._observer.rejected("address-banned")
+            return False
         if not self._in_time(key):
             self._observer.rejected("address-rate")
             return False
@@ -96,6 +101,11 @@ class Admission:
                 del self._arrivals[next(iter(self._arrivals))]
         self._arrivals[address] = bucket  # the last one to be forgotten
         return bucket.take(1, now_ns) == 0
+
+    def failed(self, address: str, reason: str) -> None:
+        """A connection of an address broke a rule before there was a session."""
+        if self.addresses.failed(address, reason, self._clock_ns() // 1_000_000):
+            self._observer.rejected("address-ban")
 
     def leave(self, stranger: Stranger) -> None:
         """The connection has a session, or is gone."""

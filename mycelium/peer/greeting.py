@@ -76,6 +76,7 @@ class Greeting:
         self._done = done
         self._lost = lost
         self._settled = False
+        self.ended_by_peer = False
 
     def frame_received(self, data: bytes) -> None:
         session = self._machine.session
@@ -116,6 +117,6 @@ class Greeting:
         """Nothing waits to be written before there is a session."""
 
     def wire_closed(self, error: MyceliumError | None, by_peer: bool) -> None:
-        del by_peer
+        self.ended_by_peer = by_peer
         self._settle(ok=False)
         self._lost(error)

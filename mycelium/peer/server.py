@@ -27,7 +27,7 @@ from mycelium.config import (
     HANDSHAKE_TIMEOUT_MS,
     SUBPROTOCOL,
 )
-from mycelium.errors import AddressInUse, ConfigError, MyceliumError, Silence
+from mycelium.errors import AddressInUse, ConfigError, MyceliumError, ProtocolError, Silence
 from mycelium.peer.admission import Admission, address_group
 from mycelium.peer.greeting import Greeting
 from mycelium.peer.hub import Hub
@@ -98,6 +98,7 @@ class Arrival(Intake):
         self._hub = server.hub
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._greeting: Greeting | None = None
         self._unexplained = False
         self._upgrade_bytes = 0
         self.address = ""
@@ -168,7 +169,7 @@ class Arrival(Intake):
                 WSUpgradeResponse.create_error_response(HTTPStatus.BAD_REQUEST, text.encode()), None
             )
         wire = self.wire = Wire(self._hub.observer)
-        greeting = Greeting(
+        greeting = self._greeting = Greeting(
             wire,
             self._admission.responder(self.address),
             inbound=True,
@@ -188,7 +189,8 @@ class Arrival(Intake):
 
     def _session_failed(self, error: MyceliumError | None) -> None:
         # Its place is free again only when the socket is gone: it still holds memory.
-        del error
+        if isinstance(error, ProtocolError) and self._greeting and not self._greeting.ended_by_peer:
+            self._admission.failed(self.address, error.reason)
 
 
 def picows_protocol(upgrade: object) -> asyncio.BufferedProtocol:

@@ -28,6 +28,11 @@ COMMANDS = [
     ["node", "run"],
     ["node", "status"],
     ["rotate", "now"],
+    ["blacklist", "list"],
+    ["blacklist", "add"],
+    ["blacklist", "remove"],
+    ["blacklist", "explain"],
+    ["peers"],
     ["devnet", "up"],
     ["devnet", "demo"],
 ]
