@@ -90,7 +90,9 @@ async def remove(session: Session, who: Who) -> None:
 
 
 async def explain(session: Session, who: Who) -> None:
-    """Say all that the node knows about an account: what it did, who accuses it, what is proved.
+    """Say what is known of an account: what it did, who accuses it.
+
+    With --json all of it, times in seconds since 1970, stake in rao.
 
     Example:
 
