@@ -124,7 +124,7 @@ class Blacklist:
         self.account = signer.account
         self.claims = Claims(self.account, network)
         self.scores: Scores[bytes] = Scores(
-            self.rules.failures * POINT, limits.BLACKLIST_FORGET_MS, limits.BLACKLIST_ROWS_MAX
+            self.rules.failures, limits.BLACKLIST_FORGET_MS, limits.BLACKLIST_ROWS_MAX
         )
         self._signer = signer
         self._rows: dict[bytes, Row] = {}
@@ -284,7 +284,7 @@ class Blacklist:
             raise UsageError(
                 f"{format_account(account)} is listed in the settings, [blacklist] always: edit them"
             )
-        known = account in self._rows or account in self._by_claims or self.scores.points(account, now_ms)
+        known = account in self._rows or self.claims.against(account) or self.scores.points(account, now_ms)
         if not known:
             raise UsageError(f"there is nothing against {format_account(account)}")
         self._reasons.pop(account, None)

@@ -51,14 +51,15 @@ Key = TypeVar("Key", bytes, str)
 
 
 class Scores(Generic[Key]):
-    """Points of many. line: at this many points somebody is below it; forget_ms: in this time `line` points go.
+    """Points of many. failures: so many plain ones, one soon after another, put somebody below the line; in forget_ms
+    as many are forgotten, evenly. The line is above failures - 1, as a little is forgotten from the first to the last.
 
     Times are ms of any clock; one that is set back forgets nothing meanwhile. entries_max: who misbehaved longest ago
     gives way.
     """
 
-    def __init__(self, line: int, forget_ms: int, entries_max: int) -> None:
-        self._line = line
+    def __init__(self, failures: int, forget_ms: int, entries_max: int) -> None:
+        self._whole = failures * POINT
         self._forget_ms = forget_ms
         self._entries_max = entries_max
         self._points: OrderedDict[Key, tuple[int, int]] = OrderedDict()
@@ -72,7 +73,7 @@ class Scores(Generic[Key]):
         return 0 if found is None else self._left(found, now_ms)
 
     def score(self, key: Key, now_ms: int) -> float:
-        """For people: 0 down to -1 at the line, in failures below it."""
+        """For people, in plain failures: 0 or less."""
         return -round(self.points(key, now_ms) / POINT, 3)
 
     def fault(self, key: Key, points: int, now_ms: int) -> bool:
@@ -80,11 +81,11 @@ class Scores(Generic[Key]):
         total = self.points(key, now_ms) + points
         if points > 0:
             # No deeper than twice the line: what follows from it is decided there, and it must end some time.
-            self._points[key] = min(total, 2 * self._line), now_ms
+            self._points[key] = min(total, 2 * self._whole), now_ms
             self._points.move_to_end(key)
             if len(self._points) > self._entries_max:
                 self._points.popitem(last=False)
-        return total >= self._line
+        return total > self._whole - POINT
 
     def forgive(self, key: Key) -> None:
         """Hold nothing against somebody any more."""
@@ -96,7 +97,7 @@ class Scores(Generic[Key]):
 
     def _left(self, found: tuple[int, int], now_ms: int) -> int:
         points, at_ms = found
-        return max(0, points - max(0, now_ms - at_ms) * self._line // self._forget_ms)
+        return max(0, points - max(0, now_ms - at_ms) * self._whole // self._forget_ms)
 
 
 class Addresses:
@@ -108,7 +109,7 @@ class Addresses:
         ban_ms: int = ADDRESS_BAN_MS,
         entries_max: int = ADDRESSES_SCORED_MAX,
     ) -> None:
-        self._scores: Scores[str] = Scores(failures * POINT, ban_ms, entries_max)
+        self._scores: Scores[str] = Scores(failures, ban_ms, entries_max)
         self._banned: OrderedDict[str, int] = OrderedDict()
         self._ban_ms = ban_ms
         self._entries_max = entries_max
