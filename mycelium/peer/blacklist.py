@@ -284,8 +284,9 @@ class Blacklist:
             raise UsageError(
                 f"{format_account(account)} is listed in the settings, [blacklist] always: edit them"
             )
-        known = account in self._rows or self.claims.against(account) or self.scores.points(account, now_ms)
-        if not known:
+        row = self._rows.get(account) or Row(account)
+        held = row.listed is not Listed.NOTHING or row.greylistings or row.blacklisted_ms
+        if not (held or self.claims.against(account) or self.scores.points(account, now_ms)):
             raise UsageError(f"there is nothing against {format_account(account)}")
         self._reasons.pop(account, None)
         self.scores.forgive(account)

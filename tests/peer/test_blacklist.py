@@ -309,6 +309,7 @@ def test_against_an_oracle(data):
         elif what == "pardon" and account in known:
             oracle.events.append((now_ms, account, what, False))
             effects += blacklist.pardon(account, now_ms)
+            known.discard(account)
         elif what == "stake":
             rich[account] = not rich[account]
             stakes = {pair.account: 0 for pair in PAIRS}
