@@ -37,6 +37,7 @@ from mycelium.errors import (
     LinkError,
     MalformedMessage,
     MyceliumError,
+    Overloaded,
     ProtocolError,
     StoreError,
     Unauthorised,
@@ -58,6 +59,7 @@ from mycelium.peer.limits import (
     BLACKLIST_ITEMS_PER_S,
     CLAIM_RELAYS,
     PROOF_FETCH_S,
+    PROOF_ITEMS,
     PROOF_RETRY_MS,
     PROOFS_FETCHED_MAX,
     PROOFS_WANTED_MAX,
@@ -138,10 +140,10 @@ class Blacklisting:
         self._buckets[link.id] = Bucket(BLACKLIST_ITEMS_PER_S, BLACKLIST_ITEMS_BURST)
         claims = [(held.raw, held.signature) for held in self.machine.claims.all()]
         for at in range(0, len(claims), _CLAIMS_AT_ONCE):
-            self._post(link, BlacklistSync(claims[at : at + _CLAIMS_AT_ONCE], []))
+            self._post(link, BlacklistSync(claims[at : at + _CLAIMS_AT_ONCE], []), fanout.REPAIR)
         heads = [_head(one) for one in self._frozen.all() if self._may_read(link.id, one.space)]
         for at in range(0, len(heads), _HEADS_AT_ONCE):
-            self._post(link, BlacklistSync([], heads[at : at + _HEADS_AT_ONCE]))
+            self._post(link, BlacklistSync([], heads[at : at + _HEADS_AT_ONCE]), fanout.REPAIR)
 
     def link_closed(self, link: Link, error: MyceliumError | None) -> None:
         """It ended, by our judgement of what it sent or for another reason."""
@@ -193,8 +195,8 @@ class Blacklisting:
             elif isinstance(effect, Forget):
                 self._write(effect.account, None)
 
-    def _post(self, link: Link, said: BlacklistSync) -> None:
-        link.post(MessageType.BLACKLIST_SYNC, said.encode(), fanout.CONTROL)
+    def _post(self, link: Link, said: BlacklistSync, klass: int = fanout.CONTROL) -> None:
+        link.post(MessageType.BLACKLIST_SYNC, said.encode(), klass)
 
     def _write(self, account: bytes, data: bytes | None) -> None:
         write = self._store.batch()
@@ -299,6 +301,9 @@ class Blacklisting:
         found = self._frozen.get(head.space, Origin(head.account, head.generation))
         if found is None:
             raise Unauthorised("no such proof is known here")
+        bucket = self._buckets.get(link.id)
+        if bucket is None or bucket.take(PROOF_ITEMS, self._hub.clock_ns()) > 0:
+            raise Overloaded("too many proofs asked for in a while")
         return found.raw
 
     async def close(self) -> None:

@@ -362,7 +362,8 @@ class Node:
             self.peercalls.link_closed(link)
             self.replicator.link_closed(link)
             self.presence.link_closed(link)
-            self.blacklisting.link_closed(link, error)
+            # Whoever lost its place here broke no rule by having had one.
+            self.blacklisting.link_closed(link, error if self._holds(link.account) else None)
 
     def _message(self, link: Link, message: codec.Message, size_bytes: int) -> None:
         del size_bytes

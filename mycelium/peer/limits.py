@@ -40,6 +40,8 @@ CLAIM_RELAYS: Final = 3
 PROOFS_FETCHED_MAX: Final = 4
 """Proofs asked for at once, each up to PROOF_BYTES_MAX."""
 PROOF_FETCH_S: Final = 10.0
+PROOF_ITEMS: Final = 64
+"""A proof that is given to a peer weighs as many items of BLACKLIST_ITEMS_PER_S: 100 bytes ask for a megabyte."""
 PROOF_RETRY_MS: Final = 30_000
 """For a proof that could not be had, or not be judged as its block was not known here."""
 PROOFS_WANTED_MAX: Final = 1_024

@@ -212,6 +212,9 @@ class Inflated:
     def vector_digest(self, _space):
         return bytes(16)
 
+    def doubted(self, _space):
+        return []
+
 
 def test_a_vector_that_a_member_inflated_can_be_asked_with() -> None:
     """80 origins with all the gaps they may have: the request must still fit its message."""

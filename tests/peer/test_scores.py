@@ -6,6 +6,7 @@ import kit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from peer.linkkit import Raw, attacked, run, until
 
 from mycelium import errors
 from mycelium.errors import ProtocolError, Silence
@@ -115,3 +116,16 @@ def test_a_banned_address_is_not_let_in_and_this_machine_always_is():
     assert admission.arrive(_Stranger("127.0.0.1"))
     now_ns = 61 * 10**9
     assert admission.arrive(_Stranger("198.51.100.1"))
+
+
+def test_a_failed_handshake_is_counted_against_its_address():
+    async def main():
+        async with attacked() as alice:
+            addresses = alice.server.admission.addresses
+            async with await Raw.open(alice.server.port) as raw:
+                raw.writer.write(b"\x82\x84\0\0\0\0\7\7\7\7")
+                await raw.end()
+            await until(lambda: len(addresses._scores) == 1)
+            assert addresses._scores.keys() == ["127.0.0.1"]
+
+    run(main())
