@@ -166,6 +166,8 @@ class Blacklisting:
                 # Who entered the epoch before us may be right: it costs less, and the session stays.
                 effects = self.machine.failure(link.account, FALSE_CLAIM, self._now_ms())
             self._act(effects, source=link)
+        if said.claims:
+            self._act(self.machine.weigh(self._now_ms()))
         for head in said.proofs:
             self._want(head, link.account)
         self._fetch()

@@ -244,12 +244,16 @@ class Blacklist:
         return effects
 
     def claim(self, raw: bytes, signature: bytes, now_ms: int) -> tuple[Verdict, list[Effect]]:
-        """Somebody passed on a claim. Raises as `Claims.offer`."""
+        """Somebody passed on a claim. What follows from it `weigh` says, once for many. Raises as `Claims.offer`."""
         said, verdict = self.claims.offer(raw, signature, now_ms)
         if verdict is not Verdict.NEW:
             return verdict, []
         held = next(one for one in self.claims.against(said.accused) if one.raw == raw)
-        return verdict, [Say(held, relay=True), *self._changed(now_ms)]
+        return verdict, [Say(held, relay=True)]
+
+    def weigh(self, now_ms: int) -> list[Effect]:
+        """What follows from the claims there are; 6 ms where CLAIMS_MAX are held."""
+        return self._changed(now_ms)
 
     def tick(self, now_ms: int) -> list[Effect]:
         """Time has passed."""

@@ -130,6 +130,7 @@ def accuse(blacklist, accused, issuers, now_ms=NOW_MS):
     found = []
     for issuer in issuers:
         found += blacklist.claim(*signed(issuer, accused, now_ms), now_ms)[1]
+        found += blacklist.weigh(now_ms)
     return found
 
 

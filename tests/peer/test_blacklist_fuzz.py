@@ -51,6 +51,7 @@ def take(blacklist, payload):
     said = BlacklistSync.decode(payload)
     for raw, signature in said.claims:
         blacklist.claim(raw, signature, NOW_MS)
+        blacklist.weigh(NOW_MS)
     for head in said.proofs:
         assert len(head.account) == 32
         assert 1 <= len(head.space) <= 64
