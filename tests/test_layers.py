@@ -28,6 +28,7 @@ LEVELS = [
     {"encrypted"},
     {"validator", "scripts", "devnet", "sim", "fiber"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 HARMLESS = {"__version__", "__author__"}

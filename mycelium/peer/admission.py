@@ -38,10 +38,14 @@ class Stranger(Protocol):
 
 
 class Admission:
-    """The strangers at one listening address."""
+    """The strangers at one listening address. addresses: what several listeners together hold against whom."""
 
     def __init__(
-        self, local: Local, observer: Observer, clock_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        local: Local,
+        observer: Observer,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        addresses: Addresses | None = None,
     ) -> None:
         self._local = local
         self._observer = observer
@@ -50,7 +54,7 @@ class Admission:
         self._pending_count = 0
         self._clock_ns = clock_ns
         self._arrivals: dict[str, Bucket] = {}
-        self.addresses = Addresses()
+        self.addresses = addresses or Addresses()
 
     @property
     def pending(self) -> int:

@@ -236,7 +236,7 @@ class Blacklist:
         if row.greylistings >= self.rules.greylistings:
             row.blacklisted_ms = now_ms
         self.scores.forgive(account)
-        effects: list[Effect] = [Save(row), *self._make_room(now_ms)]
+        effects: list[Effect] = [Save(row), *self._make_room()]
         effects += self._changed(now_ms)
         if self.rules.claims and {self.account, account} <= self._writers:
             held = self.claims.make(self._signer, account, reason, now_ms, self.rules.greylist_ms)
@@ -315,10 +315,9 @@ class Blacklist:
             and now_ms - row.pardoned_ms > limits.CLAIM_LIFETIME_MS + limits.CLAIM_CLOCK_SLACK_MS
         )
 
-    def _make_room(self, now_ms: int) -> list[Effect]:
+    def _make_room(self) -> list[Effect]:
         if len(self._rows) <= limits.BLACKLIST_ROWS_MAX:
             return []
-        del now_ms
         # The operator's word last, then the blacklisted, then who was greylisted most recently.
         least = min(
             self._rows.values(),

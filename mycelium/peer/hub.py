@@ -30,6 +30,7 @@ from mycelium.peer.envelope import AuthMode, Envelope
 from mycelium.peer.greeting import CONFIRMATION, Local
 from mycelium.peer.link import Link
 from mycelium.peer.observer import NullObserver, Observer
+from mycelium.peer.scores import Addresses
 from mycelium.peer.session import Session
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class Hub:
         self.envelope = Envelope(local, auth_mode)
         self.fanout = fanout.Fanout(OUTBOUND_BYTES_MAX, OUTBOUND_MESSAGES_MAX, CONTROL_QUEUE_BYTES_MAX)
         self.clock_ns = clock_ns
+        self.addresses = Addresses()
+        """Who failed to shake hands: of all listeners, so that another port forgives nothing."""
         self._on_message = on_message
         self._on_open = on_open
         self._on_close = on_close

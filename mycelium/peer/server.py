@@ -50,7 +50,7 @@ class Server:
         self.host = host
         self._port = port
         self._server: asyncio.Server | None = None
-        self.admission = Admission(hub.local, hub.observer)
+        self.admission = Admission(hub.local, hub.observer, addresses=hub.addresses)
 
     @property
     def port(self) -> int:

@@ -25,7 +25,16 @@ from mycelium.peer.greeting import Local
 from mycelium.peer.hub import Hub
 from mycelium.peer.link import Link
 from mycelium.peer.network import Network as Subnet
-from mycelium.protocol.messages import MergeType, MessageType, Op, Ping, SyncRequest
+from mycelium.protocol.messages import (
+    BlacklistSync,
+    Claim,
+    MergeType,
+    MessageType,
+    Op,
+    Ping,
+    ProofHead,
+    SyncRequest,
+)
 from mycelium.sim.carrier import SimCarrier, SimWay
 from mycelium.sim.listener import SimListener
 from mycelium.sim.member import GENESIS, GENESIS_MS, NETUID, PORT, NodeClock, Shared, url_of
@@ -35,6 +44,7 @@ FLOOD_EVERY_S: Final = 0.02
 FLOOD_MESSAGES: Final = 8
 STRANGER_EVERY_S: Final = 0.05
 EQUIVOCATES_AFTER_S: Final = 2.0
+POISONS_EVERY_S: Final = 1.0
 STALLS_AFTER_S: Final = 1.0
 
 
@@ -87,6 +97,8 @@ class Hostile:
         elif self.kind == "equivocator":
             await asyncio.sleep(EQUIVOCATES_AFTER_S)
             self._equivocate()
+        elif self.kind == "poisoner":
+            await self._poison()
         elif self.kind == "stalled":
             await asyncio.sleep(STALLS_AFTER_S)
             self.host.stall(True)
@@ -148,6 +160,27 @@ class Hostile:
     async def _knock(self, number: int, account: bytes) -> None:
         with contextlib.suppress(MyceliumError):
             await self._dial(self.hub, url_of(number), account, as_client=False)
+
+    # --- poison -----------------------------------------------------------------------------------------
+
+    async def _poison(self) -> None:
+        """Claims about everybody, true to form and false, and proofs that do not exist: all that a member can say."""
+        while True:
+            await asyncio.sleep(POISONS_EVERY_S)
+            now_ns = self._clock.now_ns()
+            claims = [self._claim(account, now_ns) for _, account in self.victims]
+            proofs = [
+                ProofHead("main", account, self._rng.getrandbits(63) | 1, 1) for _, account in self.victims
+            ]
+            said = BlacklistSync(claims, proofs).encode()
+            for link in self.hub.links():
+                self.sent += link.post(MessageType.BLACKLIST_SYNC, said, fanout.PUSH)
+
+    def _claim(self, accused: bytes, now_ns: int) -> tuple[bytes, bytes]:
+        lasts_ns = 3_600 * 10**9
+        claim = Claim(NETUID, GENESIS, self.keypair.account, accused, "malformed", now_ns, now_ns + lasts_ns)
+        raw = claim.encode()
+        return raw, self.keypair.sign(signing.CLAIM, raw)
 
     # --- equivocation -----------------------------------------------------------------------------------
 

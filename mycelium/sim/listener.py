@@ -21,7 +21,7 @@ class SimListener:
         self._host = host
         self.hub = hub
         self.port = port
-        self.admission = Admission(hub.local, hub.observer, host.network.loop.now_ns)
+        self.admission = Admission(hub.local, hub.observer, host.network.loop.now_ns, hub.addresses)
 
     async def start(self) -> None:
         """AddressInUse when the host has a listener there."""

@@ -57,6 +57,10 @@ class Summary:
     max_ms: float
     evidence: int
     """Members that hold a proof of equivocation."""
+    frozen_ms: float
+    """From the first member that knew a proof to the last."""
+    blocking: int
+    """Members that have all hostile ones greylisted."""
     packets_lost: int
     sweeps: int
     trace: str
@@ -149,14 +153,7 @@ class Run:
         step_s = POLL_S if len(world.members) <= MANY else 4 * POLL_S
         while not self._settled():
             if world.loop.time() > ended_s + scenario.settle_ms / 1000:
-                what = (
-                    f"{world.evidence()} hold a proof of the equivocation, "
-                    if scenario.expect.evidence
-                    else ""
-                )
-                world.checkers.fail(
-                    f"{what}the members do not agree {scenario.settle_ms} ms after the load ended"
-                )
+                world.checkers.fail(f"{self._found()} {scenario.settle_ms} ms after the load ended")
             await asyncio.sleep(step_s)
 
     def _settled(self) -> bool:
@@ -164,7 +161,19 @@ class Run:
         if not world.network.whole or len(world.up()) < len(world.members):
             return False
         proved = not expect.evidence or world.evidence() == len(world.members)
-        return proved and world.agreed(expect.agree == "all")
+        blocked = not expect.blocked or world.standings.blocking == len(world.members)
+        return proved and blocked and world.agreed(expect.agree == "all")
+
+    def _found(self) -> str:
+        """How far it came, for whoever asks why it did not end."""
+        world, expect = self._world, self._world.scenario.expect
+        agreed = world.agreed(expect.agree == "all")
+        said = [f"the members {'agree' if agreed else 'do not agree'}"]
+        if expect.evidence:
+            said.append(f"{world.evidence()} hold a proof of the equivocation")
+        if expect.blocked:
+            said.append(f"{world.standings.blocking} have the hostile ones greylisted")
+        return ", ".join(said)
 
     async def _watch(self) -> None:
         """Sweeps and progress."""
@@ -176,6 +185,7 @@ class Run:
             turn += 1
             if turn % (5 if many else 10) == 0:
                 world.checkers.sweep()
+                world.nobody_is_wronged()
             elif not many:
                 world.checkers.caps()
             self._progress(self._phase, world.loop.time(), self._end_s)
@@ -187,6 +197,12 @@ class Run:
         checkers.finish()
         world.promises_are_kept()
         world.scans_are_within_rights()
+        world.nobody_is_wronged()
+        frozen_ms = world.standings.frozen_ms
+        if expect.frozen_ms and frozen_ms > expect.frozen_ms:
+            checkers.fail(
+                f"a proof took {frozen_ms:.0f} ms to be everywhere, expected are {expect.frozen_ms}"
+            )
         if expect.evidence and world.evidence() < len(world.members):
             checkers.fail(
                 f"{world.evidence()} of {len(world.members)} members hold a proof of the equivocation"
@@ -235,6 +251,8 @@ class Run:
             p99_ms=round(percentile(latencies, 0.99), 3),
             max_ms=round(percentile(latencies, 1.0), 3),
             evidence=world.evidence(),
+            frozen_ms=round(world.standings.frozen_ms, 3),
+            blocking=world.standings.blocking,
             packets_lost=world.network.counts["lost"],
             sweeps=world.checkers.sweeps,
             trace=world.trace.digest(),

@@ -9,6 +9,7 @@ settle_ms = 60000      # and after so long more all must agree
 crypto = "real"        # or "fast": signatures are stand-ins (sim.crypto)
 auth_mode = "session"  # or "signed": every message carries its signature
 private_percent = 0    # above 0: this share of the members alone may read and write the space `private`
+stake_tao = 1000       # of each honest member; 1000 and more stand above claims and failures
 
 [load]
 changes_per_s = 20     # of all writers together
@@ -31,12 +32,15 @@ action = "partition"   # for_ms, percent
                        # for_ms, percent. skew: by_ms, percent. loss: for_ms, per_mille. join: percent (of late joiners)
 
 [[hostile]]            # members with a right key and a wrong program; they come out of `nodes`
-kind = "silent"        # garbage, equivocator, flood, stalled, stranger
+kind = "silent"        # garbage, equivocator, flood, stalled, poisoner, stranger
 percent = 20           # or count = 1
+stake_tao = 1000
 
 [expect]
 agree = "all"          # or "honest": what honest members wrote, whatever others did
 evidence = 0           # 1: every honest member holds a proof of equivocation
+frozen_ms = 0          # so long after the first member the last one knows the proof, at most; 0 is not asked
+blocked = 0            # 1: every honest member has greylisted the hostile ones
 p99_ms = 0             # at most; 0 is not asked
 copies_percent = 0     # copies for each hundred deliveries, at most; 0 is not asked
 ```
@@ -55,9 +59,11 @@ from mycelium.sim.crypto import FAST, REAL
 from mycelium.tomlfile import Section, TomlFile, nearest
 
 ACTIONS: Final = ("partition", "crash", "stall", "full", "backup", "restore", "skew", "loss", "join")
-KINDS: Final = ("silent", "garbage", "equivocator", "flood", "stalled", "stranger")
+KINDS: Final = ("silent", "garbage", "equivocator", "flood", "stalled", "poisoner", "stranger")
 TABLES: Final = ("scores", "hits", "tags", "events", "secrets")
 NODES_MAX: Final = 512
+_STAKE_TAO: Final = 1_000
+_TAO_MAX: Final = 21_000_000
 _HOUR_MS: Final = 3_600_000
 
 
@@ -81,6 +87,7 @@ class Hostile:
     kind: str
     count: int
     percent: int
+    stake_tao: int
 
     def of(self, nodes: int) -> int:
         return max(1, nodes * self.percent // 100) if self.percent else self.count
@@ -110,6 +117,8 @@ class Weather:
 class Expect:
     agree: str
     evidence: bool
+    frozen_ms: int
+    blocked: bool
     p99_ms: int
     copies_percent: int
 
@@ -126,6 +135,7 @@ class Scenario:
     crypto: str
     auth_mode: str
     private_percent: int
+    stake_tao: int
     load: Load
     weather: Weather
     events: tuple[Event, ...]
@@ -174,6 +184,7 @@ def load(path: Path, target: str) -> Scenario:
         crypto=head.choice("crypto", (REAL, FAST), REAL),
         auth_mode=head.choice("auth_mode", AUTH_MODES, AUTH_MODES[0]),
         private_percent=head.integer("private_percent", 0, 100, 0),
+        stake_tao=head.integer("stake_tao", 0, _TAO_MAX, _STAKE_TAO),
         load=_load(file.root.section("load", "a [load] section")),
         weather=_weather(file.root.section("network", "a [network] section", required=False)),
         events=tuple(_event(one) for one in file.root.array("event", "[[event]] tables")),
@@ -230,6 +241,7 @@ def _hostile(section: Section) -> Hostile:
         kind=section.choice("kind", KINDS),
         count=section.integer("count", 1, NODES_MAX, 1),
         percent=section.integer("percent", 0, 90, 0),
+        stake_tao=section.integer("stake_tao", 0, _TAO_MAX, _STAKE_TAO),
     )
     section.finish()
     return found
@@ -239,6 +251,8 @@ def _expect(section: Section) -> Expect:
     found = Expect(
         agree=section.choice("agree", ("all", "honest"), "all"),
         evidence=section.integer("evidence", 0, 1, 0) == 1,
+        frozen_ms=section.integer("frozen_ms", 0, _HOUR_MS, 0),
+        blocked=section.integer("blocked", 0, 1, 0) == 1,
         p99_ms=section.integer("p99_ms", 0, _HOUR_MS, 0),
         copies_percent=section.integer("copies_percent", 0, 100_000, 0),
     )

@@ -36,8 +36,11 @@ from mycelium.sim.member import (
 from mycelium.sim.network import Conditions, Network
 from mycelium.sim.places import PLACES
 from mycelium.sim.randomness import Streams
+from mycelium.sim.scenario import Hostile as HostileKind
 from mycelium.sim.scenario import Scenario
+from mycelium.sim.standings import Standings
 
+_RAO = 10**9
 SYNC_NS = (200_000, 5_000_000)
 """A sync of the disk takes between these, as measured on NVMe and on network disks."""
 
@@ -69,25 +72,28 @@ class World:
         )
         self.messages = 0
         kinds = _kinds(scenario)
-        honest = scenario.nodes - sum(kind != "stranger" for kind in kinds)
+        honest = scenario.nodes - sum(one.kind != "stranger" for one in kinds)
         keys = [self._key(number) for number in range(honest + len(kinds))]
         self._numbers = {pair.account: number for number, pair in enumerate(keys)}
         listed = [
             pair
             for number, pair in enumerate(keys)
-            if number < honest or kinds[number - honest] != "stranger"
+            if number < honest or kinds[number - honest].kind != "stranger"
         ]
         self.private = (
             frozenset(range(max(2, honest * scenario.private_percent // 100)))
             if (scenario.private_percent)
             else frozenset(range(honest))
         )
-        members = _members(listed, self._numbers)
+        stakes = [scenario.stake_tao] * honest + [one.stake_tao for one in kinds]
+        members = _members(listed, self._numbers, stakes)
         shared = Shared(self.loop, members, self._policy(keys), scenario.auth_mode)
         self.members = [self._member(shared, number, keys[number]) for number in range(honest)]
         self.hostile = [
-            self._hostile(shared, honest + at, keys[honest + at], kind) for at, kind in enumerate(kinds)
+            self._hostile(shared, honest + at, keys[honest + at], one.kind) for at, one in enumerate(kinds)
         ]
+        bad = [one.keypair.account for one in self.hostile if one.kind != "stranger"]
+        self.standings = Standings(self.loop, self.members, bad)
         writers = self.members[: scenario.load.writers or None]
         self.driver = Driver(scenario.load, writers, self.streams.rng("load"), self.private)
         self.checkers = Checkers(
@@ -102,7 +108,7 @@ class World:
         )
         self.loop.stops.append(self.checkers.stop)
         for member in self.members:
-            member.attached += [self.checkers.attach, self._attach]
+            member.attached += [self.checkers.attach, self._attach, self.standings.attach]
             member.tap = self._tap
 
     def close(self) -> None:
@@ -219,6 +225,12 @@ class World:
         self.trace.message(self.loop.now_ns(), source, member.number, message.type, size_bytes)
         self.checkers.tap(member, link, message)
 
+    def nobody_is_wronged(self) -> None:
+        """No honest member has another one greylisted or blacklisted."""
+        wronged = self.standings.wronged()
+        if wronged is not None:
+            self.checkers.fail(wronged)
+
     def evidence(self) -> int:
         """How many members hold a proof of an equivocation."""
         return sum(any(True for _ in one.store.scan(Column.EVIDENCE, b"", None)) for one in self.up())
@@ -281,18 +293,20 @@ class Unexpected(logging.Handler):
             self._fail(f"a node logged an error: {record.getMessage()}: {record.exc_info[1]!r}")
 
 
-def _kinds(scenario: Scenario) -> list[str]:
-    """The kinds of the hostile ones, members first."""
-    kinds = [one.kind for one in scenario.hostile for _ in range(one.of(scenario.nodes))]
-    return sorted(kinds, key=lambda kind: kind == "stranger")
+def _kinds(scenario: Scenario) -> list[HostileKind]:
+    """What each of the hostile ones is, members first."""
+    kinds = [one for one in scenario.hostile for _ in range(one.of(scenario.nodes))]
+    return sorted(kinds, key=lambda one: one.kind == "stranger")
 
 
-def _members(keys: list[Keypair], numbers: dict[bytes, int]) -> dict[bytes, membership.Member]:
+def _members(
+    keys: list[Keypair], numbers: dict[bytes, int], stakes: list[int]
+) -> dict[bytes, membership.Member]:
     return {
         pair.account: membership.Member(
             pair.account,
             membership.VALIDATOR,
-            stake_rao=1_000_000_000_000,
+            stake_rao=stakes[numbers[pair.account]] * _RAO,
             urls=(url_of(numbers[pair.account]),),
         )
         for pair in keys

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 
 import clikit
 import pytest
@@ -55,6 +56,13 @@ def test_help_lists_every_command():
 def test_version():
     assert clikit.run("version")[0].startswith(f"mycelium {mycelium.__version__}, protocol 1, ")
     assert json.loads(clikit.run("version", "--json")[0])["version"] == mycelium.__version__
+
+
+def test_the_module_is_the_command():
+    found = subprocess.run(
+        [sys.executable, "-m", "mycelium", "version"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == clikit.run("version")[0]
 
 
 def test_a_terminal_width_that_is_no_number_and_a_closed_stdout(tmp_path):

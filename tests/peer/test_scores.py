@@ -15,6 +15,7 @@ from mycelium.peer.greeting import Local
 from mycelium.peer.network import Network
 from mycelium.peer.observer import NullObserver
 from mycelium.peer.scores import POINT, Addresses, Scores, weight
+from mycelium.peer.server import Server
 
 FAILURES, FORGET_MS = 5, 3_600_000
 LINE = FAILURES * POINT
@@ -127,5 +128,18 @@ def test_a_failed_handshake_is_counted_against_its_address():
                 await raw.end()
             await until(lambda: len(addresses._scores) == 1)
             assert addresses._scores.keys() == ["127.0.0.1"]
+
+    run(main())
+
+
+def test_a_ban_holds_at_every_listener_of_a_node():
+    """Else whoever is banned would only have to wait for the node's next port."""
+
+    async def main():
+        async with attacked() as alice:
+            for _ in range(100):
+                alice.server.admission.failed("198.51.100.1", "bad-signature")
+            another = Server(alice.hub, "127.0.0.1", 0)
+            assert another.admission.addresses.banned("198.51.100.1", alice.hub.clock_ns() // 1_000_000)
 
     run(main())

@@ -10,6 +10,7 @@ from mycelium.config import OUTBOUND_BYTES_MAX
 from mycelium.database.clock import hlc_of
 from mycelium.database.memory import MemoryStore
 from mycelium.database.policy import Policy
+from mycelium.database.proofs import Frozen
 from mycelium.database.ranges import EVERYTHING
 from mycelium.database.store import Column
 from mycelium.database.sync import SyncMachine
@@ -18,12 +19,15 @@ from mycelium.errors import SimulationFailed
 from mycelium.identity import signing
 from mycelium.identity.keys import Keypair, digest
 from mycelium.metagraph.membership import BLOCK_MS, TEMPO
+from mycelium.node.blacklisting import Blacklisting
 from mycelium.node.replicator import Replicator
+from mycelium.peer.blacklist import Blacklist
 from mycelium.protocol.messages import MergeType, Op
 from mycelium.sim import run as run_module
 from mycelium.sim.crypto import KeyedDigest, signing_with
 from mycelium.sim.member import GENESIS, GENESIS_MS, NETUID
 from mycelium.sim.run import run
+from mycelium.sim.scenario import find
 
 CRASH = SMALL + '[[event]]\nat_ms = 1500\naction = "crash"\npercent = 25\nfor_ms = 500\n'
 PARTITION = SMALL + '[[event]]\nat_ms = 500\naction = "partition"\npercent = 50\nfor_ms = 1500\n'
@@ -219,6 +223,23 @@ def test_expectations_are_held_against_the_run(tmp_path):
     assert "p99 of propagation" in fails(scenario(tmp_path, SMALL + "[expect]\np99_ms = 1\n"))
     assert "copies for each" in fails(scenario(tmp_path, SMALL + "[expect]\ncopies_percent = 1\n"))
     assert "hold a proof" in fails(scenario(tmp_path, SMALL + "[expect]\nevidence = 1\n"))
+
+
+def test_an_honest_member_that_was_talked_out_of_its_sessions_is_seen(monkeypatch):
+    monkeypatch.setattr("mycelium.peer.claims.CLAIM_ACCOUNTS_MIN", 1)
+    monkeypatch.setattr("mycelium.peer.claims.CLAIM_STAKE_SHARE", 10**6)
+    assert "greylisted by the claims of 6 members" in fails(find("small_quorum"))
+
+
+def test_a_proof_that_does_not_spread_is_seen(monkeypatch):
+    monkeypatch.setattr(Blacklisting, "_want", lambda *asked: None)
+    monkeypatch.setattr(Frozen, "accuse", lambda *asked: None)
+    assert "0 hold a proof of the equivocation" in fails(find("equivocator"))
+
+
+def test_rubbish_that_nothing_follows_from_is_seen(monkeypatch):
+    monkeypatch.setattr(Blacklist, "failure", lambda *asked: [])
+    assert "0 have the hostile ones greylisted" in fails(find("garbage"))
 
 
 def test_the_stand_in_for_signatures_verifies_only_what_was_signed():

@@ -114,7 +114,7 @@ class _Room:
         # A validator takes whatever network is named here: it knows the miner by its hotkey.
         local = Local(signer, Network(miner.netuid, bytes(32)), 0, self._authorise)
         self.hub = Hub(local, self._receive, observer=door.observer)
-        self._admission = Admission(local, self.hub.observer)
+        self._admission = Admission(local, self.hub.observer, addresses=self.hub.addresses)
         self._calls = CallServer(_Routes(self._whole), _Routes(self._streamed))
 
     async def close(self) -> None:
