@@ -36,12 +36,13 @@ def replaced(text, old, new):
 
 def test_the_python_example_runs_on_the_printed_configuration(tmp_path):
     example = blocks("python")[0]
-    node, members = blocks("toml")
+    node, members, blacklist = blocks("toml")
     keypair = Keypair.generate()
     (tmp_path / "wallets/default/hotkeys").mkdir(parents=True)
     wallets.write_file(tmp_path / "wallets/default/hotkeys/default", keypair)
     node = replaced(node, ":9090", f":{free_ports(1)[0]}")
     node = replaced(node, 'hotkey = "default"', 'hotkey = "default"\nwallet_path = "wallets"')
+    node += blacklist
     node = replaced(node, "netuid = 1\n", f'netuid = 1\ngenesis = "0x{"01" * 32}"\n')
     node = re.sub(r"^\[chain\].*?\n\n", '[membership]\nfile = "members.toml"\n\n', node, flags=re.M | re.S)
     (tmp_path / "node.toml").write_text(node)
@@ -111,7 +112,7 @@ def test_the_examples_of_a_miner_and_a_validator_talk_to_each_other(tmp_path, mo
 
 
 def test_the_node_example_is_what_a_node_reads(tmp_path):
-    node, _ = blocks("toml")
+    node, *_ = blocks("toml")
     (tmp_path / "node.toml").write_text(node)
     settings = Settings.load(tmp_path / "node.toml")
     assert (settings.chain.network, settings.chain.epoch_blocks, settings.members_file) == (
