@@ -297,6 +297,9 @@ MESH_NEIGHBOURS: Final = 24
 BOOTSTRAP_RETRY_MS: Final = 5_000
 """Between two rounds of dialling the bootstrap list while there is no session."""
 
+INCIDENTS_MAX: Final = 64
+"""What went wrong of late, kept for the status; 300 bytes each."""
+
 # --- blacklist: the rest is in `peer.limits` --------------------------------------------------------------
 
 CLAIM_BYTES_MAX: Final = 512

@@ -218,9 +218,11 @@ def set_clock(node: Node, now_ms: Callable[[], int]) -> None:
     node.replicator._now_ms = now_ms
     node.database.writer._now_ms = now_ms
     node.source._clock_ms = now_ms
-    local = replace(node.hub.local, now_ns=lambda: now_ms() * 1_000_000)
+    local = replace(
+        node.hub.local, now_ns=lambda: now_ms() * 1_000_000, machine_ns=lambda: now_ms() * 1_000_000
+    )
     node.hub.local = node.hub.envelope._local = local
-    node.hub.envelope._now_ns = local.now_ns
+    node.hub.envelope._now_ns = node.hub.envelope._stamp_ns = local.now_ns
 
 
 def evidence(node: Node) -> list[tuple[bytes, bytes]]:

@@ -18,7 +18,7 @@ from mycelium.config import (
 from mycelium.database.acks import Acks
 from mycelium.database.commit import Committer
 from mycelium.database.engine import Applied, Engine, LocalChange
-from mycelium.errors import StoreClosed, UsageError, ValueRefused
+from mycelium.errors import StoreClosed, StoreError, UsageError, ValueRefused
 
 Ack = str | int
 """`applied`: in the store. `durable`: survives a crash here. k: durable here and at k peers."""
@@ -52,6 +52,8 @@ class Writer:
         self._committer = committer
         self._acks = acks
         self._now_ms = now_ms
+        self.refusal: Callable[[], str | None] = lambda: None
+        """Why nothing may be stamped by this node's clock now; set by who knows."""
         self._pending: dict[str, Pending] = {}
         self._closed = False
 
@@ -92,7 +94,7 @@ class Writer:
             raise UsageError(f"a batch names at most {TABLES_PER_BATCH_MAX} tables")
         space = spaces.pop()
         self.flush(space)
-        await self._acknowledged(self._engine.originate(space, changes, self._now_ms()), ack)
+        await self._acknowledged(self._originate(space, changes), ack)
 
     def flush(self, space: str) -> None:
         """Sign and apply what waits in the space. An error goes to those who wait for it."""
@@ -101,12 +103,18 @@ class Writer:
             return
         pending.timer.cancel()
         try:
-            applied = self._engine.originate(space, pending.changes, self._now_ms())
+            applied = self._originate(space, pending.changes)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             pending.done.set_exception(error)
             pending.done.exception()
         else:
             pending.done.set_result(applied)
+
+    def _originate(self, space: str, changes: Sequence[LocalChange]) -> Applied:
+        why = self.refusal()
+        if why is not None:
+            raise StoreError(why)
+        return self._engine.originate(space, changes, self._now_ms())
 
     def flush_all(self) -> None:
         for space in list(self._pending):

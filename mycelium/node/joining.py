@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mycelium.chain import networks
 from mycelium.database.backup import read_label
+from mycelium.database.database import wall_ms
 from mycelium.errors import ConfigError
 from mycelium.metagraph import epochfile
 from mycelium.metagraph.epochfile import EpochFile
@@ -38,11 +40,14 @@ class Joined:
         genesis: bytes,
         members: StaticSource | None = None,
         connection: Connection | None = None,
+        *,
+        clock_ms: Callable[[], int],
     ) -> None:
         self.settings = settings
         self.genesis = genesis
         self.members = members
         self._connection = connection
+        self._clock_ms = clock_ms
 
     async def open_source(self) -> Source:
         """The membership, followed from now on. The data directory must exist, and be this node's.
@@ -65,6 +70,7 @@ class Joined:
             change_percent_max=chain.change_percent_max,
             outage_max_s=chain.outage_max_s,
             observers=chain.observers,
+            clock_ms=self._clock_ms,
         )
         try:
             await source.start()
@@ -79,12 +85,20 @@ class Joined:
             self._connection.close()
 
 
-async def find(settings: Settings) -> Joined:
-    """Which network the settings mean. Raises ConfigError, ChainUnreachable, WrongChain; writes nothing."""
+async def find(settings: Settings, clock_ms: Callable[[], int] = wall_ms) -> Joined:
+    """Which network the settings mean. clock_ms: the time by which epochs go.
+
+    Raises ConfigError, ChainUnreachable, WrongChain; writes nothing.
+    """
     if settings.chain is None:
         assert settings.genesis is not None, "settings with members have a genesis"
         assert settings.members_file is not None, "settings have members of a file or [chain]"
-        return Joined(settings, settings.genesis, StaticSource.load(settings.members_file))
+        return Joined(
+            settings,
+            settings.genesis,
+            StaticSource.load(settings.members_file, clock_ms=clock_ms),
+            clock_ms=clock_ms,
+        )
     # Only here: substrate-interface takes 30 MiB, which a network without a chain has no use for.
     from mycelium.chain.connection import Connection
     from mycelium.chain.socket import shown
@@ -108,7 +122,7 @@ async def find(settings: Settings) -> Joined:
     except BaseException:
         connection.close()
         raise
-    return Joined(settings, genesis, connection=connection)
+    return Joined(settings, genesis, connection=connection, clock_ms=clock_ms)
 
 
 def _open_file(chain: ChainSettings, path: Path) -> EpochFile:

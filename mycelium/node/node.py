@@ -30,6 +30,7 @@ from mycelium.node.authority import SourceAuthority
 from mycelium.node.bootstrap import Bootstrap
 from mycelium.node.discovery import Discovery
 from mycelium.node.fingerprinting import Fingerprinting
+from mycelium.node.incidents import Incidents
 from mycelium.node.metrics import Metrics
 from mycelium.node.peercalls import PeerCalls
 from mycelium.node.presence import Meter, Presence, own_status
@@ -39,7 +40,8 @@ from mycelium.node.rotating import Rotating
 from mycelium.node.service import Service
 from mycelium.node.settings import Settings, listen_url
 from mycelium.node.status import node_status
-from mycelium.node.surroundings import MACHINE, Listener, Surroundings
+from mycelium.node.surroundings import Listener, Surroundings
+from mycelium.node.timekeeping import Timekeeping
 from mycelium.peer.callserver import CallServer
 from mycelium.peer.dialer import Dialer
 from mycelium.peer.endpoints import EndpointBook
@@ -69,8 +71,9 @@ class Node:
         database: Database,
         genesis: bytes,
         *,
-        around: Surroundings = MACHINE,
+        around: Surroundings | None = None,
     ) -> None:
+        around = around or Surroundings()
         keypair = settings.keypair()
         self.settings = settings
         self.source = source
@@ -92,6 +95,7 @@ class Node:
             self._role_of,
             random=around.random,
             now_ns=around.now_ns,
+            machine_ns=around.clock.wall_ns,
         )
         self.hub = Hub(
             local,
@@ -105,6 +109,9 @@ class Node:
         self.replicator = Replicator(database, self.hub, authority.rights_now, self.now_ms)
         self.calls = CallServer(self.service.handlers, self.service.streams)
         self.peercalls = PeerCalls(self.hub.link_of, self.service.handlers | self.service.streams)
+        self.incidents = Incidents(self.now_ms)
+        self.timekeeping = Timekeeping(around.clock, around.clock_ns, self.incidents)
+        database.writer.refusal = self.timekeeping.refusal
         self._meter = Meter(around.clock_ns, around.cpu_s)
         self._started_ns = around.now_ns()
         rng = random.Random(around.random(16))  # noqa: S311 - jitter, not a secret
@@ -187,7 +194,8 @@ class Node:
             for name, table in settings.tables.items()
         }
         check_address(settings.host, settings.port)
-        joined = await joining.find(settings)
+        around = Surroundings()
+        joined = await joining.find(settings, around.now_ms)
         try:
             check_label(settings.data_dir, keypair.account, settings.netuid, joined.genesis)
             if joined.members is not None:
@@ -200,10 +208,12 @@ class Node:
         try:
             source = await joined.open_source()
             authority = SourceAuthority(source)
-            database = Database(store, tables, keypair, settings.netuid, joined.genesis, authority)
+            database = Database(
+                store, tables, keypair, settings.netuid, joined.genesis, authority, around.now_ms
+            )
             authority.documents = database.policy_document
             database.engine.grants = _grants(settings, joined.genesis)
-            node = cls(settings, source, authority, database, joined.genesis)
+            node = cls(settings, source, authority, database, joined.genesis, around=around)
         except BaseException:
             if source is not None:
                 await source.close()
@@ -254,6 +264,7 @@ class Node:
         while True:
             await asyncio.sleep(PING_INTERVAL_MS / 1000)
             try:
+                self.timekeeping.tick()
                 self._look_for_policy()
                 self.replicator.tick()
                 self.presence.tick()
@@ -361,6 +372,7 @@ class Node:
         if link.role != CLIENT:
             self.peercalls.link_closed(link)
             self.replicator.link_closed(link)
+            self.timekeeping.link_closed(link)
             self.presence.link_closed(link)
             # Whoever lost its place here broke no rule by having had one.
             self.blacklisting.link_closed(link, error if self._holds(link.account) else None)
@@ -373,6 +385,8 @@ class Node:
             elif message.type == MessageType.BLACKLIST_SYNC:
                 self.blacklisting.receive(link, message.payload)
             else:
+                if message.type == MessageType.PING:
+                    self.timekeeping.heard(link, message.timestamp)
                 self.replicator.message(link, message)
         elif message.type in _CALLS:
             self.calls.receive(link, message)

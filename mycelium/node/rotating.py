@@ -18,7 +18,7 @@ from typing import Any
 from mycelium import wholefile
 from mycelium.errors import ConfigError, MyceliumError, Unreachable, UsageError
 from mycelium.node.settings import PORT_FILE, listen_url
-from mycelium.node.surroundings import MACHINE, Listener, Surroundings
+from mycelium.node.surroundings import Listener, Surroundings
 from mycelium.peer.dialer import dial_once
 from mycelium.peer.hub import Hub
 from mycelium.peer.rotation import (
@@ -60,7 +60,7 @@ class Rotating:
         announce: Callable[[int], Awaitable[None]],
         rng: random.Random,
         data_dir: Path,
-        around: Surroundings = MACHINE,
+        around: Surroundings,
     ) -> None:
         self._hub = hub
         self._host = host

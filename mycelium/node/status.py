@@ -61,6 +61,8 @@ def node_status(node: Node) -> dict[str, Any]:
         "endpoints": {"announced": list(node.discovery.announced or ()), "known": len(node.discovery.book)},
         "rotation": node.rotating.status(),
         "blacklist": node.blacklisting.status(),
+        "clock": node.timekeeping.status(),
+        "incidents": node.incidents.all(),
         "sync": {
             "fetching": node.replicator.sync.fetching,
             "last_s": {

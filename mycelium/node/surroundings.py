@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from mycelium.database.database import wall_ms
 from mycelium.node.status import resident_bytes
 from mycelium.peer.dialer import Dial
 from mycelium.peer.hub import Hub
 from mycelium.peer.server import Server
+from mycelium.peer.steadyclock import SteadyClock
 
 
 class Listener(Protocol):
@@ -34,14 +34,13 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """now_ms, now_ns: the wall clock, since the Unix epoch. clock_ns: monotonic. random: so many secret bytes.
+    """clock: the wall clock as the node believes it. clock_ns: monotonic. random: so many secret bytes.
 
     dial: what dials once, None for sockets. listen: makes the listener of a hub at a host and port. cpu_s,
     resident_bytes: what this process has used, and uses.
     """
 
-    now_ms: Callable[[], int] = wall_ms
-    now_ns: Callable[[], int] = time.time_ns
+    clock: SteadyClock = field(default_factory=SteadyClock)
     clock_ns: Callable[[], int] = time.monotonic_ns
     random: Callable[[int], bytes] = os.urandom
     dial: Dial | None = None
@@ -49,5 +48,12 @@ class Surroundings:
     cpu_s: Callable[[], float] = time.process_time
     resident_bytes: Callable[[], int] = resident_bytes
 
+    @property
+    def now_ms(self) -> Callable[[], int]:
+        """Since the Unix epoch."""
+        return self.clock.now_ms
 
-MACHINE: Final = Surroundings()
+    @property
+    def now_ns(self) -> Callable[[], int]:
+        """Since the Unix epoch."""
+        return self.clock.now_ns

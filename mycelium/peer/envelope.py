@@ -52,6 +52,8 @@ class Envelope:
         self._local = local
         self._account = local.account
         self._now_ns = local.now_ns
+        # What is signed must be fresh for its receiver; of others the stamp says what this machine's clock is.
+        self._stamp_ns = local.now_ns if self.signed else local.machine_ns
         self._nonce = int.from_bytes(local.random(8), "little")
         self._window = (
             replay.ReplayWindow(
@@ -67,7 +69,7 @@ class Envelope:
         In mode `session` the result serves every session of the same version and encoding.
         """
         self._nonce = nonce = (self._nonce + 1) & _NONCE_MASK
-        now_ns = self._now_ns()
+        now_ns = self._stamp_ns()
         version = session.version
         signature = b""
         if self.signed:

@@ -37,6 +37,8 @@ class Local:
     encodings: Sequence[int] = (2, 1)
     random: Callable[[int], bytes] = os.urandom
     now_ns: Callable[[], int] = time.time_ns
+    machine_ns: Callable[[], int] = time.time_ns
+    """What the machine's clock says, whatever this node thinks of it."""
 
     @property
     def account(self) -> bytes:

@@ -54,3 +54,13 @@ short: many may share the address, and who is behind it was proved by nobody."""
 ADDRESS_BAN_MS: Final = 60_000
 ADDRESSES_SCORED_MAX: Final = 8_192
 """Addresses remembered for it, 150 bytes each; the one that failed longest ago gives way."""
+CLOCK_STEP_MS: Final = 2_000
+"""A clock of the machine that moves this much against the one that never goes back has stepped, and is not followed."""
+CLOCK_OFF_MS: Final = 10_000
+"""Ahead of most members by more than this, a node writes nothing: what it stamped would be held back everywhere."""
+CLOCK_HEARD_MS: Final = 10_000
+"""For so long the time that a member said counts; ten pings."""
+CLOCK_MEMBERS_MIN: Final = 3
+"""Of fewer nobody can say who is wrong."""
+CLOCK_ALONE_MS: Final = 30_000
+"""After so long a step is believed where there is no member to ask."""

@@ -63,6 +63,10 @@ class Events:
         elif event.action == "skew":
             for member in hit:
                 member.clock.offset_ms += event.by_ms
+            if event.for_ms:
+                await asyncio.sleep(for_s)
+                for member in hit:
+                    member.clock.offset_ms -= event.by_ms
         elif event.action == "loss":
             await self._loss(event, for_s)
         elif event.action == "backup":

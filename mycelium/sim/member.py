@@ -24,6 +24,7 @@ from mycelium.node.surroundings import Surroundings
 from mycelium.peer.dialer import dial_once
 from mycelium.peer.hub import Hub
 from mycelium.peer.link import Link
+from mycelium.peer.steadyclock import SteadyClock
 from mycelium.protocol.messages import MergeType
 from mycelium.sim.carrier import SimWay
 from mycelium.sim.listener import SimListener
@@ -182,17 +183,17 @@ class SimMember:
         shared, host, clock = self.shared, self.host, self.clock
         self.lives += 1
         self._mint(self.store)
-        source = SimSource(shared.members, clock.now_ms, shared.policy[0] if shared.policy else None)
+        steady = SteadyClock(clock.now_ns, shared.loop.now_ns)
+        source = SimSource(shared.members, steady.now_ms, shared.policy[0] if shared.policy else None)
         authority = SourceAuthority(source)
-        database = Database(self.store, TABLES, self.keypair, NETUID, GENESIS, authority, clock.now_ms)
+        database = Database(self.store, TABLES, self.keypair, NETUID, GENESIS, authority, steady.now_ms)
         authority.documents = database.policy_document
         if shared.policy:
             # As if the owner had published it long ago.
             known = dict([shared.policy])
             authority.documents = lambda name: known.get(name) or database.policy_document(name)
         around = Surroundings(
-            now_ms=clock.now_ms,
-            now_ns=clock.now_ns,
+            clock=steady,
             clock_ns=shared.loop.now_ns,
             random=self._rng.randbytes,
             dial=functools.partial(dial_once, way=SimWay(host.network, host)),

@@ -29,7 +29,8 @@ drift_ppm = 0
 at_ms = 2000
 action = "partition"   # for_ms, percent
                        # crash: for_ms, percent, power. stall: for_ms, percent. full: for_ms, percent. backup, restore:
-                       # for_ms, percent. skew: by_ms, percent. loss: for_ms, per_mille. join: percent (of late joiners)
+                       # for_ms, percent. skew: by_ms, percent, for_ms (0: it stays so). loss: for_ms, per_mille.
+                       # join: percent (of late joiners)
 
 [[hostile]]            # members with a right key and a wrong program; they come out of `nodes`
 kind = "silent"        # garbage, equivocator, flood, stalled, poisoner, stranger
