@@ -1,4 +1,4 @@
-"""The clock that does not jump with its machine: steps, members that confirm or deny them, a start with a wrong clock."""
+"""The clock that does not jump with its machine: steps, who confirms or denies them, a start with a wrong clock."""
 
 from __future__ import annotations
 
