@@ -59,7 +59,7 @@ def test_everything_that_the_connection_has(chain):
             await client.read("SubtensorModule", "Nonesuch")
 
     run(chain, main)
-    assert chain_threads() == []
+    until(lambda: chain_threads() == [])  # an executor that is shut down ends in its own time
 
 
 def test_the_loop_never_waits(chain):
