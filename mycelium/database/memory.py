@@ -42,6 +42,7 @@ class MemoryStore:
         self._unsynced: list[list[_Write]] = []
         self._closed = False
         self.full = False
+        self.trouble = ""
 
     def column(self, column: Column) -> Column:
         return column
@@ -53,6 +54,7 @@ class MemoryStore:
         self._check()
         self._apply(batch.writes)
         self._unsynced.append(batch.writes)
+        self.trouble = ""
 
     def sync(self) -> None:
         self._check()
@@ -130,4 +132,5 @@ class MemoryStore:
     def _check(self) -> None:
         self._check_open()
         if self.full:
-            raise StoreFull("no space left; writes are refused until there is some")
+            self.trouble = "no space left; writes are refused until there is some"
+            raise StoreFull(self.trouble)

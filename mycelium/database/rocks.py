@@ -64,6 +64,7 @@ class RocksStore:
         self._reserve_bytes = reserve_bytes
         self._since_check_bytes = 0
         self._full = False
+        self.trouble = ""
         self._thread = threading.get_ident()
         self._db: Rdict | None = None
         self._families: dict[Column, Rdict] = {}
@@ -109,6 +110,7 @@ class RocksStore:
             self._require().write(batch)
         except Exception as error:  # noqa: BLE001
             raise self._failed(error) from None
+        self.trouble = ""
 
     def sync(self) -> None:
         try:
@@ -119,9 +121,12 @@ class RocksStore:
     def _check_space(self) -> None:
         """Refuse before RocksDB meets a full disk; reopen once after it did."""
         if _free_bytes(self.path) < max(self._reserve_bytes, _REOPEN_BYTES if self._full else 0):
-            raise StoreFull(
-                f"{self.path}: less than {max(self._reserve_bytes, _REOPEN_BYTES) >> 20} MiB free; "
-                "writes are refused until there is more"
+            raise self._failed(
+                StoreFull(
+                    f"{self.path}: less than {max(self._reserve_bytes, _REOPEN_BYTES) >> 20} MiB free; "
+                    "writes are refused until there is more"
+                ),
+                full=self._full,
             )
         # Not before: while space is short, every commit looks again.
         self._since_check_bytes = 0
@@ -152,10 +157,12 @@ class RocksStore:
         self._require()
         return self._families[column]
 
-    def _failed(self, error: Exception) -> StoreError:
+    def _failed(self, error: Exception, *, full: bool = True) -> StoreError:
+        """full: whether RocksDB itself met a full disk, where that is what the error says."""
         translated = _translate(error, self.path)
         if isinstance(translated, StoreFull):
-            self._full = True
+            self._full = full
+        self.trouble = str(translated)
         return translated
 
     def get(self, column: Column, key: bytes) -> bytes | None:

@@ -40,6 +40,9 @@ class WriteBatch(Protocol):
 class Store(Protocol):
     """Ordered by key bytes. Methods run on one thread, but for `sync`, which may run on another."""
 
+    trouble: str
+    """Why the last commit or sync failed; "" where it did not."""
+
     def column(self, column: Column) -> Any:
         """The handle that a WriteBatch takes."""
 

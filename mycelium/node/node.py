@@ -28,6 +28,7 @@ from mycelium.metagraph.membership import Epoch, Source, StaticSource
 from mycelium.node import advertising, blacklisting, joining
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.bootstrap import Bootstrap
+from mycelium.node.conditions import Conditions
 from mycelium.node.discovery import Discovery
 from mycelium.node.fingerprinting import Fingerprinting
 from mycelium.node.incidents import Incidents
@@ -160,6 +161,14 @@ class Node:
         self.blacklisting = blacklisting.of(self, rng)
         self.dialer = Dialer(self.hub, rng, dial=around.dial)
         self.bootstrap = Bootstrap(self.hub, settings.bootstrap, rng, around.dial)
+        self.conditions = Conditions(
+            self.incidents,
+            database.store,
+            lambda: len(self.dialer.wanted()),
+            lambda: len(self.replicator.members()),
+            lambda: self.source.status(self.now_ms()),
+            around.clock_ns,
+        )
         self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers, self._said)
 
     @property
@@ -265,6 +274,7 @@ class Node:
             await asyncio.sleep(PING_INTERVAL_MS / 1000)
             try:
                 self.timekeeping.tick()
+                self.conditions.tick()
                 self._look_for_policy()
                 self.replicator.tick()
                 self.presence.tick()

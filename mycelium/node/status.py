@@ -62,6 +62,7 @@ def node_status(node: Node) -> dict[str, Any]:
         "rotation": node.rotating.status(),
         "blacklist": node.blacklisting.status(),
         "clock": node.timekeeping.status(),
+        "problems": node.incidents.problems,
         "incidents": node.incidents.all(),
         "sync": {
             "fetching": node.replicator.sync.fetching,
