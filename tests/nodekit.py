@@ -20,7 +20,7 @@ import uvloop
 from websockets.asyncio.client import connect as ws_connect
 
 from mycelium._core import codec
-from mycelium.config import SUBPROTOCOL
+from mycelium.config import DIALS_MAX, SUBPROTOCOL
 from mycelium.database.clock import hlc_of
 from mycelium.database.database import wall_ms
 from mycelium.database.store import Column
@@ -193,9 +193,18 @@ class Mesh:
         return [self._running[number][1] for number in sorted(self._running)]
 
     async def connected(self, links: int | None = None) -> None:
-        """Wait until every node has a session with `links` others, or with all."""
+        """Wait until every node has a session with `links` others, or with all, and two that dialled each other have
+        settled which of their sessions stays."""
         wanted = len(self.nodes) - 1 if links is None else links
         await until(lambda: all(len(node.replicator.members()) >= wanted for node in self.nodes), "sessions")
+        await until(self._settled, "one session for each two")
+
+    def _settled(self) -> bool:
+        if any(node.server.pending or node.dialer._slots._value < DIALS_MAX for node in self.nodes):
+            return False  # a handshake under way may end in the session that stays
+        pairs = [(one, other) for one in self.nodes for other in self.nodes if one is not other]
+        ends = [(one.hub.link_of(other.account), other.hub.link_of(one.account)) for one, other in pairs]
+        return all((a and a.session.binding) == (b and b.session.binding) for a, b in ends)
 
 
 async def agreed(nodes: Sequence[Node], seconds: float = AGREE_S) -> str:

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 PROBE: Final = "presence.probe"
 _NEVER: Final = b""
 _AGO_BYTES: Final = 8
+_FRESH_MS: Final = 1_000
 
 
 class Presence:
@@ -55,6 +56,8 @@ class Presence:
         self._now_ms = now_ms
         self._probes: set[asyncio.Task[None]] = set()
         self._told_ms: dict[int, int] = {}
+        self._payload: tuple[int, bytes] = (-_FRESH_MS, b"")
+        """When the own status was last made, and what was made of it."""
         self.liveness = Liveness(rng or random.Random(os.urandom(16)))  # noqa: S311 - whom to ask, not a secret
         self.statuses: dict[bytes, NodeStatus] = {}
         peercalls.on(PROBE, self._probed)
@@ -98,7 +101,10 @@ class Presence:
 
     def _tell(self, link: Link, now_ms: int) -> None:
         self._told_ms[link.id] = now_ms
-        link.post(MessageType.SYNC, Sync([], self._own_status()).encode(), fanout.CONTROL)
+        if not 0 <= now_ms - self._payload[0] < _FRESH_MS:
+            # Reading what the process uses takes as long as half a handshake: not for each session that opens.
+            self._payload = now_ms, Sync([], self._own_status()).encode()
+        link.post(MessageType.SYNC, self._payload[1], fanout.CONTROL)
 
     # --- probes -----------------------------------------------------------------------------------------
 
