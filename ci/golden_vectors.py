@@ -83,7 +83,11 @@ VALUES: dict[str, list[tuple[str, Any]]] = {
         ),
     ],
     "SignedBatch": [("a batch", (RAW, SIGNATURE)), ("opaque bytes", (b"\0", SIGNATURE))],
-    "Gossip": [("two", [(RAW, SIGNATURE), (b"opaque", SIGNATURE)]), ("none", [])],
+    "Gossip": [
+        ("two", ([(RAW, SIGNATURE), (b"opaque", SIGNATURE)], 0)),
+        ("none", ([], 0)),
+        ("along a tree", ([(RAW, SIGNATURE)], 64)),
+    ],
     "OriginVersion": [
         ("whole", (ALICE, 1, 512, [])),
         ("gaps", (BOB, TOP, 5, [(7, 9), (11, 11), (TOP, TOP)])),
@@ -138,6 +142,15 @@ VALUES: dict[str, list[tuple[str, Any]]] = {
     "BlacklistSync": [
         ("both", ([(codec.encode(codec.CLAIM, CLAIM), SIGNATURE)], [("main", ALICE, 1, 513)])),
         ("nothing", ([], [])),
+    ],
+    "BatchRefs": [
+        ("two", ("main", ALICE, 1, [(5, 5), (6, 9)], 1_024)),
+        ("none", ("main", ALICE, 1, [], 0)),
+    ],
+    "Branch": [("main", ("main", ALICE))],
+    "Tree": [
+        ("all", ([("main", ALICE, 1, [(5, 9)], 300)], [("main", BOB, 2, [(1, 1)], 0)], [("main", ALICE)])),
+        ("nothing", ([], [], [])),
     ],
     "Identity": [("node", (ALICE, 1, 2, GENESIS, 0, 1_114_112, "mycelium/0.1 é", SIGNATURE))],
 }

@@ -42,12 +42,13 @@ HELLO, IDENTITY = schema.HELLO, schema.IDENTITY
 SPACE_ACK, NODE_STATUS, SYNC = schema.SPACE_ACK, schema.NODE_STATUS, schema.SYNC
 CLAIM, SIGNED_CLAIM, PROOF, PROOF_HEAD = schema.CLAIM, schema.SIGNED_CLAIM, schema.PROOF, schema.PROOF_HEAD
 BLACKLIST_SYNC = schema.BLACKLIST_SYNC
+BATCH_REFS, BRANCH, TREE = schema.BATCH_REFS, schema.BRANCH, schema.TREE
 
 cdef enum:
     K_MESSAGE = 0
     K_CHANGE = 2
     K_BATCH = 3
-    MESSAGE_TYPES = 12
+    MESSAGE_TYPES = 13
     TAG_FLATBUFFERS = 2
 
 cdef Schema SCHEMA
@@ -435,7 +436,7 @@ cdef int _kind_check(int kind) except -1:
 def encode(int kind, values):
     """A table from its fields in schema order; nested tables are tuples, their vectors lists.
 
-    A table of one field is that field's value (Gossip and VersionVector are lists). Absent bytes are b"",
+    A table of one field is that field's value (VersionVector is a list). Absent bytes are b"",
     absent text is "", an absent table None. A Batch goes through encode_batch and so is checked whole.
     """
     cdef Writer writer
@@ -470,13 +471,13 @@ def decode(int kind, bytes data not None):
     return table_read(&reader, kind, pos)
 
 
-def encode_gossip(batches):
+def encode_gossip(batches, int hops=0):
     """The payload of a Gossip message from (batch bytes, signature) pairs."""
-    return encode(schema.GOSSIP, batches)
+    return encode(schema.GOSSIP, (batches, hops))
 
 
 def decode_gossip(bytes data not None):
-    """The (batch bytes, signature) pairs of a Gossip payload. Neither is looked into."""
+    """The (batch bytes, signature) pairs of a Gossip payload, neither looked into, and its hops."""
     return decode(schema.GOSSIP, data)
 
 

@@ -32,6 +32,7 @@ MESSAGE_TYPES: Final = (
     "Request",
     "Response",
     "Stream",
+    "Tree",
 )
 MERGE_TYPES: Final = ("lww", "counter", "set", "append", "own")
 OPS: Final = ("put", "delete", "add", "insert", "remove")
@@ -49,6 +50,7 @@ SIZE_MAX: Final = (
     DATA_BYTES_MAX,
     DATA_BYTES_MAX,
     DATA_BYTES_MAX,
+    CONTROL_BYTES_MAX,
 )
 """Bytes of an encoded message with its tag, by message type."""
 
@@ -152,7 +154,11 @@ TABLES: Final = (
         DATA_BYTES_MAX,
         (Field("batch", "bytes", True, 1, BATCH_BYTES_MAX), _fixed("signature", 64)),
     ),
-    Table("Gossip", DATA_BYTES_MAX, (Field("batches", "tables", True, table="SignedBatch"),)),
+    Table(
+        "Gossip",
+        DATA_BYTES_MAX,
+        (Field("batches", "tables", True, table="SignedBatch"), Field("hops", "u16")),
+    ),
     Table(
         "OriginVersion",
         CONTROL_BYTES_MAX,
@@ -319,6 +325,27 @@ TABLES: Final = (
             Field("proofs", "tables", table="ProofHead"),
         ),
     ),
+    Table(
+        "BatchRefs",
+        CONTROL_BYTES_MAX,
+        (
+            Field("space", "name", True),
+            _fixed("account", 32),
+            Field("generation", "u64"),
+            Field("spans", "ranges"),
+            Field("size", "u32"),
+        ),
+    ),
+    Table("Branch", CONTROL_BYTES_MAX, (Field("space", "name", True), _fixed("account", 32))),
+    Table(
+        "Tree",
+        CONTROL_BYTES_MAX,
+        (
+            Field("have", "tables", table="BatchRefs"),
+            Field("graft", "tables", table="BatchRefs"),
+            Field("prune", "tables", table="Branch"),
+        ),
+    ),
 )
 """In the order of the .fbs file; a kind is an index into it. No table contains itself, which bounds depth."""
 
@@ -347,7 +374,10 @@ TABLES: Final = (
     PROOF,
     PROOF_HEAD,
     BLACKLIST_SYNC,
-) = range(24)
+    BATCH_REFS,
+    BRANCH,
+    TREE,
+) = range(27)
 PONG = PING
 KINDS: Final = {table.name: kind for kind, table in enumerate(TABLES)}
 

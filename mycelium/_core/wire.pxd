@@ -17,7 +17,7 @@ from mycelium._core.cursor cimport Cursor, cursor_fail, cursor_need, cursor_u16,
 
 cdef enum:
     FIELDS_MAX = 13             # of the widest table, Batch
-    KINDS = 24                  # tables in schemas/wire.fbs
+    KINDS = 27                  # tables in schemas/wire.fbs
     NAME_MAX = 64               # config.NAME_BYTES_MAX
 
 

@@ -172,7 +172,7 @@ class Replicator:
     def _gossip(self, payload: bytes) -> None:
         now_ms = self._now_ms()
         try:
-            for raw, signature in codec.decode_gossip(payload):
+            for raw, signature in codec.decode_gossip(payload)[0]:
                 self._engine.receive(raw, signature, now_ms)
         except StoreError as error:
             # Not the peer's fault. What is dropped here is missing in the vector and will be asked for.

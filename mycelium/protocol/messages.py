@@ -30,6 +30,7 @@ class MessageType(IntEnum):
     REQUEST = 9
     RESPONSE = 10
     STREAM = 11
+    TREE = 12
 
 
 class MergeType(IntEnum):
@@ -286,6 +287,45 @@ class BlacklistSync(NamedTuple):
         """From the payload of a message."""
         claims, proofs = codec.decode(codec.BLACKLIST_SYNC, data)
         return cls(claims, [ProofHead(*item) for item in proofs])
+
+
+class BatchRefs(NamedTuple):
+    """Batches of one origin in a space, each by its first and last number; `size` is of the largest, in bytes."""
+
+    space: str
+    account: bytes
+    generation: int
+    spans: list[tuple[int, int]]
+    size: int = 0
+
+
+class Branch(NamedTuple):
+    """Whose tree: that of one account's batches in a space."""
+
+    space: str
+    account: bytes
+
+
+class Tree(NamedTuple):
+    """Upkeep of the trees along which batches are pushed: see schemas/wire.fbs."""
+
+    have: list[BatchRefs]
+    graft: list[BatchRefs]
+    prune: list[Branch]
+
+    def encode(self) -> bytes:
+        """The payload of a message."""
+        return codec.encode(codec.TREE, self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the payload of a message."""
+        have, graft, prune = codec.decode(codec.TREE, data)
+        return cls(
+            [BatchRefs(*item) for item in have],
+            [BatchRefs(*item) for item in graft],
+            [Branch(*item) for item in prune],
+        )
 
 
 class Hello(NamedTuple):

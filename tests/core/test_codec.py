@@ -88,8 +88,8 @@ def test_nothing_above_the_largest_cap_is_looked_at():
 
 def test_no_such_type():
     with pytest.raises(MalformedMessage):
-        encoded(type=12)
-    for missing in (-1, 12):
+        encoded(type=13)
+    for missing in (-1, 13):
         with pytest.raises(MalformedMessage):
             codec.size_max(missing)
 
@@ -220,12 +220,15 @@ def test_values_within_themselves():
     knot = []
     knot.append(knot)
     with pytest.raises((MalformedMessage, TypeError)):
-        codec.encode(codec.GOSSIP, knot)
+        codec.encode(codec.GOSSIP, (knot, 0))
 
 
 def test_gossip_is_pairs_of_batch_and_signature():
     pairs = [(b"batch one", SIGNATURE), (b"batch two", SIGNATURE[::-1])]
-    assert codec.decode_gossip(codec.encode_gossip(pairs)) == pairs
+    assert codec.decode_gossip(codec.encode_gossip(pairs)) == (pairs, 0)
+    assert codec.decode_gossip(codec.encode_gossip(pairs, 65_535)) == (pairs, 65_535)
+    with pytest.raises((MalformedMessage, OverflowError)):
+        codec.encode_gossip(pairs, 65_536)
     with pytest.raises(MalformedMessage):
         codec.decode_gossip(codec.encode(codec.SIGNED_BATCH, pairs[0]))
 

@@ -12,7 +12,9 @@ from mycelium._core import codec
 from mycelium.errors import MalformedMessage
 from mycelium.protocol import messages
 from mycelium.protocol.messages import (
+    BatchRefs,
     BlacklistSync,
+    Branch,
     Hello,
     OriginVersion,
     Ping,
@@ -20,6 +22,7 @@ from mycelium.protocol.messages import (
     SpaceDigest,
     SyncRequest,
     SyncResponse,
+    Tree,
 )
 
 KINDS = (
@@ -32,6 +35,7 @@ KINDS = (
     "Identity",
     "Claim",
     "Proof",
+    "Tree",
 )
 ACCOUNT = bytes(range(32))
 
@@ -72,6 +76,17 @@ def test_the_heads_of_proofs_are_named():
     assert BlacklistSync.decode(sent.encode()).proofs[0].at == 7
 
 
+def test_the_parts_of_a_tree_are_named():
+    sent = Tree(
+        [BatchRefs("main", ACCOUNT, 1, [(1, 1), (2, 9)], 70)],
+        [BatchRefs("main", ACCOUNT, 2, [])],
+        [Branch("main", ACCOUNT)],
+    )
+    found = Tree.decode(sent.encode())
+    assert found == sent
+    assert (found.have[0].spans, found.graft[0].size, found.prune[0].space) == ([(1, 1), (2, 9)], 0, "main")
+
+
 def test_no_vector_is_not_an_empty_vector():
     for vector in (None, []):
         assert SyncResponse.decode(SyncResponse(1, "main", [], False, True, vector).encode()).vector == vector
@@ -93,4 +108,4 @@ def test_types_are_those_of_the_codec():
     for kind in messages.MessageType:
         data = codec.encode_message(1, kind, ACCOUNT, 0, 0, b"")
         assert codec.decode_message(data).type == kind
-    assert len(messages.MessageType) == 12
+    assert len(messages.MessageType) == 13

@@ -20,6 +20,7 @@ SCALARS = {"bool": "<B", "ubyte": "<B", "ushort": "<H", "uint": "<I", "ulong": "
 NAME = re.compile(rb"[a-z0-9_.-]{1,64}\Z")
 NAMES = {("Batch", "space"), ("TableRef", "name"), ("SyncRequest", "space"), ("SyncResponse", "space")}
 NAMES |= {("SpaceDigest", "space"), ("SpaceAck", "space"), ("ProofHead", "space"), ("Claim", "reason")}
+NAMES |= {("BatchRefs", "space"), ("Branch", "space")}
 WIDTHS = {
     "account": (32, 32),
     "genesis": (32, 32),
@@ -51,7 +52,7 @@ _DATA = (
     "Sync",
 )
 CAPS |= dict.fromkeys(_DATA, config.DATA_BYTES_MAX)
-HANDSHAKE, CONTROL = (0, 1), (2, 3, 8)
+HANDSHAKE, CONTROL = (0, 1), (2, 3, 8, 12)
 
 
 class RefusedError(Exception):
