@@ -1,4 +1,4 @@
-"""Limits of scores, greylist, blacklist, claims and proofs, with unit and cost, as `config` has all others.
+"""Limits of scores, blacklist, claims, proofs and dissemination, with unit and cost, as `config` has all others.
 
 Beside `config` only because that is as long as a file may be. Names end in their unit; counts end in `_MAX`.
 """
@@ -64,3 +64,70 @@ CLOCK_MEMBERS_MIN: Final = 3
 """Of fewer nobody can say who is wrong."""
 CLOCK_ALONE_MS: Final = 30_000
 """After so long a step is believed where there is no member to ask."""
+
+# --- dissemination: when there is a tree, and its upkeep ---------------------------------------------------
+
+UPLINK_MBIT: Final = 100
+UPLINK_MBIT_MAX: Final = 1_000_000
+PUSH_UPLINK_PERCENT: Final = 40
+"""Of the uplink that pushing to everybody may take; beyond it there is a tree."""
+PUSH_MS_MAX: Final = 250
+"""One push that takes the uplink longer than this, to all its readers, makes a tree as well."""
+PUSH_CALM_MS: Final = 30_000
+"""A tree stays until so long after the last reason for it, at half of these thresholds."""
+PUSH_WINDOW_MS: Final = 1_000
+"""Over which what is pushed is measured; a burst is forgotten at 1/e in so long."""
+ABSENT_MS: Final = 15_000
+"""A member that others hear, and that has no session here for so long, is reached by a tree. Less than this a session
+may take that is only dialled again (DIAL_BACKOFF_MAX_MS)."""
+ABSENT_ASK_MS: Final = 10_000
+"""Between two questions to a member whom of the absent it hears; the first few come with each ping."""
+ABSENT_ACCOUNTS_MAX: Final = 256
+"""In one such question, 8 KiB."""
+TREE_EAGER: Final = 4
+"""Links that a new tree begins with: so many copies the first batch costs. With 3, one node in 17 were left out by the
+random graph and waited for an announcement, with 4 one in 50."""
+TREE_EAGER_MAX: Final = 8
+"""Links that may graft one node, in one tree; further ones are sent what they ask for and pruned."""
+TREE_LAZY_MAX: Final = 8
+"""Links on which one batch is announced, drawn anew for each; 16 bytes each where many are announced together."""
+TREE_HOPS_MAX: Final = 64
+"""A batch is pushed over so many links in a row; from there on it goes by announcements alone."""
+TREE_GATHER_MS: Final = 50
+"""Announcements wait so long for others to go with them."""
+TREE_GRAFT_MS: Final = 250
+"""What was announced and does not come is asked for after this, and the next announcer after the other: about the
+slowest way along the tree, and a round trip round the world."""
+TREE_GRAFT_AGAIN_MS: Final = 300
+TREE_FASTER_MS: Final = 100
+"""A link that announces this much before the tree brings a batch becomes part of the tree, one in TREE_SHY_MS."""
+TREE_SHY_MS: Final = 10_000
+"""A link that pruned this node is grafted after all others for so long."""
+TREES_MAX: Final = 2_048
+"""Origins and spaces with a tree here, 1 KiB each; the one that was used longest ago is drawn anew when needed."""
+TREE_RECENT_MAX: Final = 8_192
+TREE_RECENT_MS: Final = 60_000
+"""Batches that spread through here and may be grafted, 500 bytes each."""
+TREE_MISSING_MAX: Final = 16_384
+TREE_MISSING_PER_LINK_MAX: Final = 512
+"""Announced and not here yet, 500 bytes each; what is announced beyond is left to sync."""
+TREE_ANNOUNCERS_MAX: Final = 8
+"""Of one batch; those that are asked for it, one after the other."""
+TREE_REFS_MAX: Final = 256
+"""In one message: at most 46 KiB, where each is of another origin."""
+TREE_QUEUED_MAX: Final = 1_024
+"""Announcements that wait for one link, in the TREE_GATHER_MS in which they do; further ones are left to sync."""
+TREE_HAVES_PER_S: Final = 4_096
+TREE_HAVES_BURST: Final = 16_384
+"""Announcements of one link that are looked at, 2 us each."""
+TREE_GRAFTS_PER_S: Final = 512
+TREE_GRAFTS_BURST: Final = 2_048
+TREE_GRAFT_BYTES_PER_S: Final = 4 * 1024 * 1024
+TREE_GRAFT_BYTES_BURST: Final = 8 * 1024 * 1024
+"""Grafts of one link that are answered, each batch once: 60 bytes ask for up to 704 KiB."""
+PASSED_OVER_PER_S: Final = 16
+PASSED_OVER_BURST: Final = 256
+"""Of one member: batches that break a rule by the fault of another origin, 60 us each. An honest one passes on only
+what it took itself, and so next to none; who sends more has himself to blame."""
+TREE_HELD_MAX: Final = 1_024
+"""Batches that came along a tree and are not due yet; they go on when they are applied."""

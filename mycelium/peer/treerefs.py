@@ -1,0 +1,61 @@
+"""What the trees call a batch, what `peer.plumtree` wants done, and refs as messages have them. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+from mycelium.peer.limits import TREE_REFS_MAX
+from mycelium.protocol.messages import BatchRefs, Branch, Tree
+
+
+class Ref(NamedTuple):
+    """One batch: whose, where, and the first and last of its numbers."""
+
+    space: str
+    account: bytes
+    generation: int
+    first: int
+    last: int
+
+    @property
+    def branch(self) -> Branch:
+        """The tree that it spreads along."""
+        return Branch(self.space, self.account)
+
+
+class Push(NamedTuple):
+    """Effect: send that batch on those links, to go on for so many hops."""
+
+    ref: Ref
+    hops: int
+    links: tuple[int, ...]
+
+
+class Say(NamedTuple):
+    """Effect: send that message on those links."""
+
+    links: tuple[int, ...]
+    tree: Tree
+
+
+Effect = Push | Say
+
+
+def packed(refs: Iterable[tuple[Ref, int]]) -> Iterator[list[BatchRefs]]:
+    """Refs by origin, as messages have them: TREE_REFS_MAX in each."""
+    ordered = sorted(set(refs))
+    for at in range(0, len(ordered), TREE_REFS_MAX):
+        part = ordered[at : at + TREE_REFS_MAX]
+        found = []
+        for (space, account, generation), group in groupby(part, key=lambda one: one[0][:3]):
+            spans: list[tuple[int, int]] = []
+            size = 0
+            for ref, ref_size in group:
+                # Of two that overlap one is forged; a message has no room for both.
+                if not spans or ref.first > spans[-1][1]:
+                    spans.append((ref.first, ref.last))
+                    size = max(size, ref_size)
+            found.append(BatchRefs(space, account, generation, spans, size))
+        yield found
