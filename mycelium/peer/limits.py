@@ -64,6 +64,8 @@ CLOCK_MEMBERS_MIN: Final = 3
 """Of fewer nobody can say who is wrong."""
 CLOCK_ALONE_MS: Final = 30_000
 """After so long a step is believed where there is no member to ask."""
+LIVENESS_RECONNECT_MS: Final = 60_000
+"""Between two sessions made anew with one member that others hear and this node does not."""
 
 # --- dissemination: when there is a tree, and its upkeep ---------------------------------------------------
 

@@ -42,6 +42,7 @@ _WEIGHTS: Final = tuple(
         MessageType.DB_SYNC_REQ: _HEAVY,
         MessageType.BLACKLIST_SYNC: _HEAVY,
         MessageType.REQUEST: 20,
+        MessageType.TREE: 20,
     }.get(kind, 1)
     for kind in MessageType
 )
@@ -214,7 +215,8 @@ class Link:
         except ProtocolError as error:
             self.wire.fail(error)
             return
-        self._hub.resume(self)
+        if self.session.has_control:
+            self._hub.resume(self)
 
     # --- receiving ----------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from mycelium.config import (
     PING_INTERVAL_MS,
     SUSPECT_MISSES,
 )
+from mycelium.peer.limits import LIVENESS_RECONNECT_MS
 
 
 class Standing(Enum):
@@ -72,6 +73,7 @@ class _Member:
     asked_ms: int = 0
     waiting: set[bytes] = field(default_factory=set)
     reconnected: bool = False
+    reconnect_ms: int | None = None
 
 
 class Liveness:
@@ -163,9 +165,12 @@ class Liveness:
         if heard_ago_ms is not None and 0 <= heard_ago_ms < min(self.patience_ms, since_ms):
             member.waiting.clear()
             # It lives. It stays a suspect, for us, until it is heard here.
-            if member.reconnected:
+            lately = member.reconnect_ms is not None and now_ms - member.reconnect_ms < LIVENESS_RECONNECT_MS
+            if member.reconnected or lately:
+                # A new session did not help. Of who says nothing, everybody hears the handshakes that others make.
                 return []
             member.reconnected = True
+            member.reconnect_ms = now_ms
             return [Reconnect(target)]
         if not member.waiting and not member.reconnected:
             return [self._become(target, member, Standing.DEAD)]

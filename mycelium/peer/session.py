@@ -231,6 +231,11 @@ class Session:
         ):
             self._make_offer()
 
+    @property
+    def has_control(self) -> bool:
+        """Whether `take_control` has something."""
+        return bool(self._outbox)
+
     def take_control(self) -> list[bytes]:
         """Sealed frames of the session's own, to send now and in this order; usually none."""
         if not self._outbox:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 from hypothesis import settings
@@ -16,6 +17,7 @@ from mycelium.config import (
     LIVENESS_RECOVERY_MS,
     PING_INTERVAL_MS,
 )
+from mycelium.peer.limits import LIVENESS_RECONNECT_MS
 from mycelium.peer.liveness import Changed, Liveness, Probe, Reconnect, Standing
 
 A, B, C, D, E, F = (bytes([number]) * 32 for number in range(1, 7))
@@ -87,6 +89,21 @@ def test_who_another_hears_is_dialled_anew_once_and_not_called_dead_at_once():
     assert world.liveness.standing(A) is Standing.SUSPECT
     world.seconds(1 + LIVENESS_PROBE_MS // PING_INTERVAL_MS, A)
     assert world.liveness.standing(A) is Standing.DEAD, "the new session brought nothing either"
+
+
+def test_a_session_that_brought_nothing_is_not_made_anew_again_and_again():
+    """Found by the simulator: of a member that says nothing, each heard the handshakes of all others, for ever."""
+    world = World()
+    made = []
+    while world.now_ms < 1_000_000 + 3 * LIVENESS_RECONNECT_MS:
+        effects = world.seconds(1, A)
+        answers = [world.answer(probe.via, A, 500) for probe in probes(effects)]
+        made += [world.now_ms] * answers.count([Reconnect(A)])
+        if world.liveness.standing(A) is not Standing.ALIVE:
+            # A handshake, and then silence: a session ends for it, or another is dialled.
+            world.liveness.heard(A, world.now_ms)
+    assert len(made) == 3
+    assert all(after - before >= LIVENESS_RECONNECT_MS for before, after in itertools.pairwise(made))
 
 
 def test_without_an_answer_in_time_it_is_dead():
