@@ -25,7 +25,7 @@ from mycelium.database.schema import TableSpec
 from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreError
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch, Source, StaticSource
-from mycelium.node import advertising, blacklisting, joining
+from mycelium.node import absence, advertising, blacklisting, joining
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.bootstrap import Bootstrap
 from mycelium.node.conditions import Conditions
@@ -50,6 +50,7 @@ from mycelium.peer.greeting import Local
 from mycelium.peer.hub import CLIENT, Hub
 from mycelium.peer.link import Link
 from mycelium.peer.network import Network
+from mycelium.peer.pushmode import Mode
 from mycelium.peer.server import check_address
 from mycelium.protocol.messages import MergeType, MessageType, NodeStatus
 
@@ -107,7 +108,10 @@ class Node:
             auth_mode="signed" if settings.auth_mode == "signed" else "session",
             clock_ns=around.clock_ns,
         )
-        self.replicator = Replicator(database, self.hub, authority.rights_now, self.now_ms)
+        rng = random.Random(around.random(16))  # noqa: S311 - jitter, not a secret
+        self.replicator = Replicator(
+            database, self.hub, authority.rights_now, self.now_ms, rng, settings.uplink_mbit
+        )
         self.calls = CallServer(self.service.handlers, self.service.streams)
         self.peercalls = PeerCalls(self.hub.link_of, self.service.handlers | self.service.streams)
         self.incidents = Incidents(self.now_ms)
@@ -115,7 +119,6 @@ class Node:
         database.writer.refusal = self.timekeeping.refusal
         self._meter = Meter(around.clock_ns, around.cpu_s)
         self._started_ns = around.now_ns()
-        rng = random.Random(around.random(16))  # noqa: S311 - jitter, not a secret
         self.presence = Presence(
             self.hub, self.peercalls, self.node_status, lambda: around.clock_ns() // 1_000_000, rng
         )
@@ -169,7 +172,8 @@ class Node:
             lambda: self.source.status(self.now_ms()),
             around.clock_ns,
         )
-        self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers, self._said)
+        self.roster = Roster(self.hub, self.dialer, self._role_of, settings.peers, self._said, settings.mesh)
+        self.replicator.dissemination.absence = absence.of(self, rng)
 
     @property
     def server(self) -> Listener:
@@ -287,6 +291,8 @@ class Node:
     def _gauges(self) -> Iterator[tuple[str, str, float]]:
         status = self.source.status(self.now_ms())
         yield "mycelium_epoch", "The present epoch.", status.epoch
+        tree = self.replicator.dissemination.pushmode.mode is Mode.TREE
+        yield "mycelium_push_tree", "1 while this node pushes its batches along a tree.", tree
         yield (
             "mycelium_chain_ready",
             "1 while the chain is heard and new batches can refer to it.",

@@ -1,4 +1,5 @@
-"""Replication between this node and its peers: push, ping with vectors, sync, acknowledgements.
+"""Replication between this node and its peers: ping with vectors, sync, acknowledgements, and when to push what is new
+(how, `dissemination` knows).
 
 Joins `database` (engine, sync machine, acks) with `peer` (links). It sends and receives messages; it opens no socket,
 reads no file, and takes its time from the loop's caller.
@@ -8,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from mycelium._core import codec, fanout
-from mycelium.config import GOSSIP_BYTES, SILENCE_MS
+from mycelium.config import SILENCE_MS
 from mycelium.database.access import SYS, Rights
 from mycelium.database.database import Database
 from mycelium.database.engine import Applied, Engine
@@ -21,8 +23,10 @@ from mycelium.database.policy import Action
 from mycelium.database.sync import SyncMachine
 from mycelium.database.vector import Held, Origin, Vector, vector_from_wire
 from mycelium.errors import ChainOutage, LinkClosed, MalformedMessage, Silence, StoreError
+from mycelium.node.dissemination import Dissemination
 from mycelium.node.ratelimit import Quiet
 from mycelium.peer.hub import Hub
+from mycelium.peer.limits import UPLINK_MBIT
 from mycelium.peer.link import Link
 from mycelium.protocol.messages import (
     MessageType,
@@ -92,6 +96,8 @@ class Replicator:
         hub: Hub,
         rights_now: Callable[[bytes], Rights | None],
         now_ms: Callable[[], int],
+        rng: random.Random | None = None,
+        uplink_mbit: int = UPLINK_MBIT,
     ) -> None:
         self._database = database
         self._engine = database.engine
@@ -108,6 +114,7 @@ class Replicator:
         self.on_status: Callable[[Link, NodeStatus], None] = lambda link, status: None
         self.sync = SyncMachine(self._shown, self.may_read, database.spaces)
         self._engine.on_applied.append(self._applied)
+        self.dissemination = Dissemination(self._engine, hub, self.members, self.may_read, rng, uplink_mbit)
         database.committer.on_durable.append(self._durable)
 
     # --- links ------------------------------------------------------------------------------------------
@@ -116,7 +123,8 @@ class Replicator:
         """A member's session is up: compare vectors at once."""
         self._links[link.id] = link
         self.sync.peer_up(link.id, self._now_ms(), link.account)
-        self._ping(link)
+        self.dissemination.link_opened(link)
+        self._ping([link])
         # What became durable while there was no session could not be acknowledged then.
         for space in self._database.spaces:
             for origin, held in self._engine.vector(space).items():
@@ -127,6 +135,7 @@ class Replicator:
     def link_closed(self, link: Link) -> None:
         del self._links[link.id]
         self.sync.peer_down(link.id)
+        self.dissemination.link_closed(link)
         serving = self._serving.pop(link.id, None)
         if serving is not None:
             serving.cancel()
@@ -139,13 +148,15 @@ class Replicator:
         """Whether a link's member may be sent a space. Batches are signed whole: only who may read all of a space is
         sent any of it."""
         link = self._links.get(peer)
-        if link is None:
-            return False
+        return link is not None and bool(self._readable(link, (space,)))
+
+    def _readable(self, link: Link, spaces: Iterable[str]) -> tuple[str, ...]:
+        """Those of the spaces that its member may be sent."""
         rights = self._rights_now(link.account)
         if rights is None:
             # The policy in force is not here yet; it comes in `sys`, from and for those who hold the store.
-            return space == SYS
-        return rights.whole(Action.READ, space)
+            return tuple(space for space in spaces if space == SYS)
+        return tuple(space for space in spaces if rights.whole(Action.READ, space))
 
     # --- messages ---------------------------------------------------------------------------------------
 
@@ -153,7 +164,9 @@ class Replicator:
         """Handle one message of a member. A ProtocolError closes that link."""
         kind = message.type
         if kind == MessageType.GOSSIP:
-            self._gossip(message.payload)
+            self.dissemination.gossip(link, message.payload, self._now_ms())
+        elif kind == MessageType.TREE:
+            self.dissemination.tree(link, message.payload)
         elif kind == MessageType.PING:
             self._ping_received(link, Ping.decode(message.payload))
         elif kind == MessageType.PONG:
@@ -168,15 +181,6 @@ class Replicator:
             self._synced(link, Sync.decode(message.payload))
         else:
             raise MalformedMessage(f"a message of type {kind} has no place in this session")
-
-    def _gossip(self, payload: bytes) -> None:
-        now_ms = self._now_ms()
-        try:
-            for raw, signature in codec.decode_gossip(payload)[0]:
-                self._engine.receive(raw, signature, now_ms)
-        except StoreError as error:
-            # Not the peer's fault. What is dropped here is missing in the vector and will be asked for.
-            self._quiet.error("cannot store what peers send: %s", error)
 
     def _sync_response(self, link: Link, response: SyncResponse) -> None:
         try:
@@ -203,12 +207,15 @@ class Replicator:
 
     def tick(self) -> None:
         """Once every PING_INTERVAL_MS: ping everyone, close the silent, retry what was held."""
+        self.dissemination.tick()
         now_ns = self._hub.clock_ns()
+        heard = []
         for link in self.members():
             if now_ns - link.last_received_ns > SILENCE_MS * 1_000_000:
                 link.close(Silence(f"nothing heard for {SILENCE_MS // 1000} s"))
             else:
-                self._ping(link)
+                heard.append(link)
+        self._ping(heard)
         try:
             self._engine.release(self._now_ms())
         except StoreError as error:
@@ -229,22 +236,25 @@ class Replicator:
         if learned:
             self.sync.unbar()
 
-    def _ping(self, link: Link) -> None:
-        self._ping_sequence += 1
-        digests = [
-            SpaceDigest(space, self._shown.vector_digest(space))
-            for space in self._database.spaces
-            if self.may_read(link.id, space)
-        ]
-        ping = Ping(self._ping_sequence, self._hub.clock_ns(), digests)
-        link.post(MessageType.PING, ping.encode(), fanout.CONTROL)
+    def _ping(self, links: Sequence[Link]) -> None:
+        """One ping for all who may read the same spaces: it is made once."""
+        spaces = self._database.spaces
+        groups: dict[tuple[str, ...], list[Link]] = {}
+        for link in links:
+            groups.setdefault(self._readable(link, spaces), []).append(link)
+        for readable, group in groups.items():
+            self._ping_sequence += 1
+            digests = [SpaceDigest(space, self._shown.vector_digest(space)) for space in readable]
+            ping = Ping(self._ping_sequence, self._hub.clock_ns(), digests)
+            self._hub.post(MessageType.PING, ping.encode(), fanout.CONTROL, group)
 
     def _ping_received(self, link: Link, ping: Ping) -> None:
         link.post(MessageType.PONG, Ping(ping.sequence, ping.sent, []).encode(), fanout.CONTROL)
         now_ms = self._now_ms()
+        # Of others our request would tell it our vector; it says something of every space that *we* may read.
+        readable = set(self._readable(link, dict.fromkeys(digest.space for digest in ping.vectors)))
         for digest in ping.vectors:
-            if not self.may_read(link.id, digest.space):
-                # Our request would tell it our vector; it says something of every space that *we* may read.
+            if digest.space not in readable:
                 continue
             request = self.sync.digest_seen(link.id, digest.space, digest.digest, now_ms)
             if request is not None:
@@ -272,28 +282,8 @@ class Replicator:
         while self._unpushed and self._unpushed[0].feed_index <= index:
             ready.append(self._unpushed.popleft())
         if ready:
-            self._push(ready)
+            self.dissemination.push(ready)
         self._acknowledge(index)
-
-    def _push(self, ready: list[Applied]) -> None:
-        for space in dict.fromkeys(applied.batch.space for applied in ready):
-            links = [link for link in self.members() if self.may_read(link.id, space)]
-            if links:
-                self._push_space([applied for applied in ready if applied.batch.space == space], links)
-
-    def _push_space(self, ready: list[Applied], links: list[Link]) -> None:
-        group: list[tuple[bytes, bytes]] = []
-        size = 0
-        for applied in ready:
-            if group and size + len(applied.batch.raw) > GOSSIP_BYTES:
-                self._publish(group, links)
-                group, size = [], 0
-            group.append((applied.batch.raw, applied.signature))
-            size += len(applied.batch.raw)
-        self._publish(group, links)
-
-    def _publish(self, group: list[tuple[bytes, bytes]], links: list[Link]) -> None:
-        self._hub.post(MessageType.GOSSIP, codec.encode_gossip(group), fanout.PUSH, links)
 
     def _acknowledge(self, durable: int) -> None:
         """Tell each connected origin how much of its log is durable here."""
@@ -334,5 +324,6 @@ class Replicator:
 
     def close(self) -> None:
         """Stop serving. Links are the hub's to close."""
+        self.dissemination.close()
         for task in self._serving.values():
             task.cancel()

@@ -17,7 +17,7 @@ from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch
 from mycelium.peer.dialer import Dialer
 from mycelium.peer.hub import CLIENT, Hub
-from mycelium.peer.mesh import neighbours
+from mycelium.peer.mesh import MESH, Mesh, neighbours
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ class Roster:
     """One node's view of who is in the network now. `role_of` is the node's own judgement of an account.
 
     urls: addresses that the operator gave for some accounts, who are dialled whatever the mesh. said: where an account
-    says it listens; () if nowhere, None if it says nothing.
+    says it listens; () if nowhere, None if it says nothing. holders: the other accounts that hold the store, and near:
+    those with which sessions are kept, as of the last `follow`.
     """
 
     def __init__(
@@ -36,13 +37,16 @@ class Roster:
         role_of: Callable[[bytes], str | None],
         urls: Mapping[bytes, tuple[str, ...]] | None = None,
         said: Callable[[bytes], tuple[str, ...] | None] = lambda account: None,
+        mesh: Mesh = MESH,
     ) -> None:
         self._hub = hub
         self._dialer = dialer
         self._role_of = role_of
         self._urls = urls or {}
         self._said = said
-        self._near: frozenset[bytes] = frozenset()
+        self._mesh = mesh
+        self.near: frozenset[bytes] = frozenset()
+        self.holders: list[bytes] = []
         self.epoch_number = -1
 
     def follow(self, epoch: Epoch) -> None:
@@ -53,7 +57,8 @@ class Roster:
             for account in epoch.members
             if account != own and self._role_of(account) not in {None, CLIENT}
         }
-        near = neighbours(epoch.number, holders | {own}, own)
+        self.holders = sorted(holders)
+        near = neighbours(epoch.number, holders | {own}, own, self._mesh)
         wanted = {
             account: urls
             for account in sorted(holders)
@@ -76,12 +81,12 @@ class Roster:
                 link.account in holders
                 and epoch.number != self.epoch_number
                 # Those of the epoch before may stay: others enter an epoch a little later than we.
-                and link.account not in near | self._near | self._urls.keys()
+                and link.account not in near | self.near | self._urls.keys()
             ):
                 link.close(text=f"no neighbour in the partial mesh of epoch {epoch.number}")
         if epoch.number != self.epoch_number:
             log.info("epoch %d: %d members, %d dialled", epoch.number, len(epoch.members), len(wanted))
-            self._near = near
+            self.near = near
         self.epoch_number = epoch.number
 
     def _addresses(self, account: bytes, epoch: Epoch) -> tuple[str, ...]:

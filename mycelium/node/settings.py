@@ -6,6 +6,7 @@ data_dir = "data"                  # relative paths start at this file's directo
 listen = "127.0.0.1:9090"          # "[::1]:9090" for IPv6; port 0 takes a free one
 advertise = ["203.0.113.7"]        # hosts that members are told to dial, at the port this node listens on; [] for none:
                                    # it only dials out. Without it the host of `listen`, or of its address on chain
+uplink_mbit = 100                  # pushing changes to everybody may take 40 % of it; beyond, they go along a tree
 bootstrap = ["ws://..."]           # dialled while there is no session; who answers there is learnt from them
 
 [identity]                         # one of: wallet + hotkey, key_file, seed_env
@@ -63,6 +64,8 @@ from mycelium.node import blacklist_settings, chain_settings, rotation_settings
 from mycelium.node.chain_settings import ChainSettings
 from mycelium.peer import endpoints
 from mycelium.peer.blacklist import Rules
+from mycelium.peer.limits import UPLINK_MBIT, UPLINK_MBIT_MAX
+from mycelium.peer.mesh import MESH, Mesh
 from mycelium.peer.rotation import Plan
 from mycelium.tomlfile import Section, TomlFile
 
@@ -112,7 +115,7 @@ class Settings:
     """All settings of a node, checked. Paths are absolute. Exactly one of `members_file` and `chain` is given.
 
     genesis: None where the file leaves it to the chain; a members file always comes with one. advertise: hosts, None
-    where the file leaves it to us.
+    where the file leaves it to us. mesh: in no file, as it is the whole network's.
     """
 
     path: Path
@@ -133,6 +136,8 @@ class Settings:
     bootstrap: tuple[str, ...] = ()
     rotation: Plan | None = None
     blacklist: Rules = field(default_factory=Rules)
+    uplink_mbit: int = UPLINK_MBIT
+    mesh: Mesh = MESH
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
@@ -147,6 +152,7 @@ class Settings:
             "listen", listen, parse_listen, 'write HOST:PORT, like "127.0.0.1:9090"', ("", 0)
         )
         advertise, bootstrap = _reached(node)
+        uplink_mbit = node.integer("uplink_mbit", 1, UPLINK_MBIT_MAX, UPLINK_MBIT)
         node.finish()
         identity = _identity(
             base, file.root.section("identity", "an [identity] section with wallet and hotkey")
@@ -198,6 +204,7 @@ class Settings:
             bootstrap=bootstrap,
             rotation=rotation,
             blacklist=blacklist,
+            uplink_mbit=uplink_mbit,
         )
 
     @property

@@ -203,6 +203,10 @@ def test_where_to_be_reached_and_rotation(tmp_path):
     assert found.bootstrap == ("ws://a:1",)
     assert (list(found.rotation.ports), found.rotation.enabled) == ([9000, 9001, 9002, 9003], True)
     assert (found.rotation.period_ms, found.rotation.overlap_ms) == (14_400_000, 600_000)
+    assert found.uplink_mbit == 100
+    assert (
+        Settings.load(write(tmp_path, GOOD.replace("listen =", "uplink_mbit = 9\nlisten ="))).uplink_mbit == 9
+    )
     none = Settings.load(write(tmp_path, GOOD.replace("listen =", "advertise = []\nlisten =")))
     assert (none.advertise, none.bootstrap, none.rotation) == ((), (), None)
     assert Settings.load(write(tmp_path, GOOD)).advertise is None
@@ -244,6 +248,7 @@ def test_mistakes_in_rotation(tmp_path, section, expected):
         ('advertise = "a"', "a list of hosts"),
         ('advertise = ["a", "b", "c", "d", "e"]', "node.advertise has 5 hosts\n  name 4"),
         ('bootstrap = ["a"]', "node.bootstrap"),
+        ("uplink_mbit = 0", "node.uplink_mbit is 0"),
         ('bootstrap = ["http://a:1"]', 'write it like "ws://203.0.113.7:9090"'),
     ],
 )

@@ -20,6 +20,7 @@ from mycelium.identity import signing
 from mycelium.identity.keys import Keypair, digest
 from mycelium.metagraph.membership import BLOCK_MS, TEMPO
 from mycelium.node.blacklisting import Blacklisting
+from mycelium.node.dissemination import Dissemination
 from mycelium.node.replicator import Replicator
 from mycelium.peer.blacklist import Blacklist
 from mycelium.protocol.messages import MergeType, Op
@@ -210,10 +211,10 @@ def test_members_that_never_agree_are_seen(tmp_path, monkeypatch):
 
 
 def test_a_bug_in_a_node_fails_the_run(tmp_path, monkeypatch):
-    def bug(self, payload):
+    def bug(self, link, payload, now_ms):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(Replicator, "_gossip", bug)
+    monkeypatch.setattr(Dissemination, "gossip", bug)
     text = fails(scenario(tmp_path))
     assert "a node logged an error" in text
     assert "a bug" in text
