@@ -23,7 +23,9 @@ from mycelium.node.settings import IdentitySettings, Settings, TableSettings
 from mycelium.node.surroundings import Surroundings
 from mycelium.peer.dialer import dial_once
 from mycelium.peer.hub import Hub
+from mycelium.peer.limits import UPLINK_MBIT
 from mycelium.peer.link import Link
+from mycelium.peer.mesh import MESH, Mesh
 from mycelium.peer.steadyclock import SteadyClock
 from mycelium.protocol.messages import MergeType
 from mycelium.sim.carrier import SimWay
@@ -104,7 +106,13 @@ class TappedNode(Node):
         super()._message(link, message, size_bytes)
 
 
-def settings_of(host: Host, keypair: Keypair, auth_mode: str = "session") -> Settings:
+def settings_of(
+    host: Host,
+    keypair: Keypair,
+    auth_mode: str = "session",
+    uplink_mbit: int = UPLINK_MBIT,
+    mesh: Mesh = MESH,
+) -> Settings:
     """As a file would give them."""
     return Settings(
         path=Path("sim"),
@@ -121,6 +129,8 @@ def settings_of(host: Host, keypair: Keypair, auth_mode: str = "session") -> Set
             for spec in TABLES.values()
         },
         auth_mode=auth_mode,
+        uplink_mbit=uplink_mbit,
+        mesh=mesh,
     )
 
 
@@ -132,6 +142,8 @@ class Shared:
     members: Mapping[bytes, Member]
     policy: tuple[bytes, bytes] | None = None
     auth_mode: str = "session"
+    uplink_mbit: int = UPLINK_MBIT
+    mesh: Mesh = MESH
 
 
 class SimMember:
@@ -201,7 +213,7 @@ class SimMember:
             cpu_s=lambda: 0.0,
             resident_bytes=lambda: 0,
         )
-        settings = settings_of(host, self.keypair, shared.auth_mode)
+        settings = settings_of(host, self.keypair, shared.auth_mode, shared.uplink_mbit, shared.mesh)
         for attach in self.attached:
             attach(self, database)
         node = TappedNode(settings, source, authority, database, GENESIS, around=around)

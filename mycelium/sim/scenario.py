@@ -19,7 +19,8 @@ tables = ["scores", "hits", "tags", "events"]
 
 [network]
 places = "world"       # or "room": all in one place
-uplink_mbit = 100
+uplink_mbit = 100      # also what nodes are told that they have
+neighbours = 0         # an even number: a partial mesh of so many sessions each, as in a large network; 0: a full one
 jitter_percent = 10
 loss_per_mille = 0
 skew_ms = 0            # each clock is off by up to this much, either way
@@ -108,6 +109,7 @@ class Weather:
 
     world: bool
     uplink_mbit: int
+    neighbours: int
     jitter_percent: int
     loss_per_mille: int
     skew_ms: int
@@ -214,11 +216,14 @@ def _weather(section: Section) -> Weather:
     found = Weather(
         world=section.choice("places", ("world", "room"), "world") == "world",
         uplink_mbit=section.integer("uplink_mbit", 1, 100_000, 100),
+        neighbours=section.integer("neighbours", 0, NODES_MAX, 0),
         jitter_percent=section.integer("jitter_percent", 0, 1_000, 10),
         loss_per_mille=section.integer("loss_per_mille", 0, 500, 0),
         skew_ms=section.integer("skew_ms", 0, 2 * _HOUR_MS, 0),
         drift_ppm=section.integer("drift_ppm", 0, 1_000, 0),
     )
+    if found.neighbours % 2:
+        section.mistake("neighbours", f"is {found.neighbours}", "take an even number: those before and after")
     section.finish()
     return found
 

@@ -19,6 +19,7 @@ from mycelium.identity.account import format as format_account
 from mycelium.identity.keys import Keypair, digest
 from mycelium.metagraph import membership
 from mycelium.peer.link import Link
+from mycelium.peer.mesh import Mesh
 from mycelium.sim.checkers import Checkers
 from mycelium.sim.hostile import Hostile
 from mycelium.sim.load import Driver
@@ -87,7 +88,8 @@ class World:
         )
         stakes = [scenario.stake_tao] * honest + [one.stake_tao for one in kinds]
         members = _members(listed, self._numbers, stakes)
-        shared = Shared(self.loop, members, self._policy(keys), scenario.auth_mode)
+        mesh = Mesh(2, weather.neighbours) if weather.neighbours else Mesh()
+        shared = Shared(self.loop, members, self._policy(keys), scenario.auth_mode, weather.uplink_mbit, mesh)
         self.members = [self._member(shared, number, keys[number]) for number in range(honest)]
         self.hostile = [
             self._hostile(shared, honest + at, keys[honest + at], one.kind) for at, one in enumerate(kinds)
@@ -137,12 +139,18 @@ class World:
         return [member for member in self.members if member.node is not None]
 
     def connected(self) -> bool:
-        """Whether each member that is up has a session with each other one."""
-        up = self.up()
-        accounts = {member.account for member in up}
+        """Whether each member that is up has a session with each other one, or with each of its neighbours."""
+        up = {member.account: member for member in self.up()}
+        if not self.scenario.weather.neighbours:
+            return all(
+                sum(link.account in up for link in member.running.replicator.members()) >= len(up) - 1
+                for member in up.values()
+            )
         return all(
-            sum(link.account in accounts for link in member.running.replicator.members()) >= len(up) - 1
-            for member in up
+            member.running.hub.link_of(account) is not None
+            for member in up.values()
+            for account in member.running.roster.near
+            if account in up
         )
 
     def agreed(self, whole: bool) -> bool:

@@ -9,7 +9,7 @@ from mycelium.errors import ConfigError
 from mycelium.sim.run import run
 from mycelium.sim.scenario import find, names
 
-BIG = {"mesh_64", "mesh_256"}
+BIG = {"mesh_64", "mesh_256", "tree_64"}
 SMALL_ONES = [name for name in names() if name not in BIG]
 
 
@@ -76,8 +76,9 @@ def test_too_few_honest_members_are_refused():
         ("value_bytes = 64", '[[hostile]]\nkind = "polite"', "one of"),
         ("value_bytes = 64", "[expect]\np99 = 3", "is not known"),
         ("value_bytes = 64", "[network]\nloss_per_mille = 900", "from 0 to 500"),
+        ("value_bytes = 64", "[network]\nneighbours = 3", "even number"),
     ],
-    ids=["nodes", "name", "section", "table", "action", "kind", "expect", "loss"],
+    ids=["nodes", "name", "section", "table", "action", "kind", "expect", "loss", "odd"],
 )
 def test_a_mistake_in_a_file_is_named_with_its_line(tmp_path, old, new, said):
     with pytest.raises(ConfigError) as caught:
