@@ -17,7 +17,7 @@ import pytest
 from nodekit import Author, Hostile, Mesh, agreed, places, run
 
 from mycelium._core import codec
-from mycelium.protocol.messages import BlacklistSync, Call, MessageType, ProofHead
+from mycelium.protocol.messages import BatchRefs, BlacklistSync, Branch, Call, MessageType, ProofHead, Tree
 
 VECTORS = Path(__file__).parents[2] / "schemas" / "vectors"
 SESSIONS, NIGHTLY_SESSIONS = 150, 6_000
@@ -33,6 +33,7 @@ TABLES = {
     MessageType.REQUEST: "Call",
     MessageType.RESPONSE: "Call",
     MessageType.STREAM: "Call",
+    MessageType.TREE: "Tree",
 }
 ABSURD = [0, 1, 0x7F, 0xFF, 2**15, 2**31 - 1, 2**31, 2**32 - 1]
 
@@ -45,6 +46,12 @@ def corpus(node, author: Author) -> list[tuple[int, bytes]]:
         for one in json.loads((VECTORS / f"{table}.json").read_text())["valid"]
     ]
     found += [(MessageType.GOSSIP, codec.encode_gossip([author.batch(f"fuzz {at}")])) for at in range(3)]
+    found += [
+        (MessageType.GOSSIP, codec.encode_gossip([author.batch(f"relayed {at}")], 9)) for at in range(3)
+    ]
+    refs = [BatchRefs("main", author.keypair.account, author.generation, [(1, 1), (2, 2)], 300)]
+    branches = [Branch("main", author.keypair.account)]
+    found += [(MessageType.TREE, Tree(*parts).encode()) for parts in ((refs, [], []), ([], refs, branches))]
     heads = [ProofHead("main", author.keypair.account, 7, 3)]
     found.append((MessageType.BLACKLIST_SYNC, BlacklistSync([], heads).encode()))
     methods = [*node.peercalls._handlers, *node.peercalls._streams]
