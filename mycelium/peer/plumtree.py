@@ -205,6 +205,9 @@ class Plumtree:
         if recent is None or recent.via == link or link not in self._links:
             # It came by sync, or this link is our way to the origin: to be without it would be worse.
             return
+        if recent.via != _OWN and recent.via not in self._links:
+            recent.via = link
+            return
         self._refuse(link, ref.branch, now_ms)
 
     def unsent(self, link: int, ref: Ref, now_ms: int) -> None:

@@ -219,6 +219,23 @@ def test_a_repetition_prunes_its_link_unless_that_brought_the_first():
     assert set(push.links) == {2}
 
 
+def test_a_repetition_is_welcome_when_who_brought_the_first_is_gone():
+    tree = machine(range(3))
+    tree.received(0, ref(9, 1), 1_000, 5, NOW_MS)
+    tree.link_down(0)
+    tree.repeated(1, ref(9, 1), NOW_MS)
+    assert 1 in tree.eager(BRANCH)
+    tree.repeated(2, ref(9, 1), NOW_MS)
+    assert set(tree.eager(BRANCH)) == {1}
+
+
+def test_its_own_batch_that_comes_back_prunes_who_sent_it():
+    tree = machine(range(3))
+    tree.publish(ref(9, 1), 1_000, NOW_MS)
+    tree.repeated(1, ref(9, 1), NOW_MS)
+    assert 1 not in tree.eager(BRANCH)
+
+
 def test_a_repetition_of_what_came_by_sync_prunes_nobody():
     tree = machine(range(3))
     tree.received(0, ref(9, 1), 1_000, 5, NOW_MS)
