@@ -13,7 +13,14 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-from mycelium.peer.limits import PUSH_CALM_MS, PUSH_MS_MAX, PUSH_UPLINK_PERCENT, PUSH_WINDOW_MS, UPLINK_MBIT
+from mycelium.peer.limits import (
+    PUSH_CALM_MS,
+    PUSH_MS_MAX,
+    PUSH_UPLINK_PERCENT,
+    PUSH_WINDOW_MS,
+    TREE_EAGER,
+    UPLINK_MBIT,
+)
 
 _BYTES_S_PER_MBIT = 125_000
 
@@ -48,9 +55,11 @@ class PushMode:
         push_bytes_max = self.uplink_bytes_s * PUSH_MS_MAX // 1000
         share = 1 if self.mode is Mode.DIRECT else 2
         why = out_of_reach
-        if not why and self._level_bytes * share > budget_bytes:
+        # A tree begins with as many links: to so few it would be no cheaper, and slower.
+        many = readers > TREE_EAGER
+        if many and not why and self._level_bytes * share > budget_bytes:
             why = f"pushing to all takes more than {PUSH_UPLINK_PERCENT} % of the uplink"
-        if not why and whole_bytes * share > push_bytes_max:
+        if many and not why and whole_bytes * share > push_bytes_max:
             why = f"a push to all takes the uplink more than {PUSH_MS_MAX} ms"
         if why:
             self.mode, self.why, self._reason_ms = Mode.TREE, why, now_ms

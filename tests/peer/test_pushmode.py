@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mycelium.peer.limits import PUSH_CALM_MS, PUSH_MS_MAX, PUSH_UPLINK_PERCENT, PUSH_WINDOW_MS
+from mycelium.peer.limits import PUSH_CALM_MS, PUSH_MS_MAX, PUSH_UPLINK_PERCENT, PUSH_WINDOW_MS, TREE_EAGER
 from mycelium.peer.pushmode import Mode, PushMode
 
 MBIT = 100
@@ -51,6 +51,12 @@ def test_one_large_push_makes_a_tree_and_says_why():
     assert str(PUSH_MS_MAX) in mode.why
 
 
+def test_a_few_are_always_pushed_to_directly_whatever_it_costs():
+    mode = PushMode(MBIT)
+    assert set(steady(mode, 10 * UPLINK_BYTES_S, TREE_EAGER, 0, 20_000)) == {Mode.DIRECT}
+    assert mode.decide(1, TREE_EAGER, "somebody is far", 20_000) is Mode.TREE
+
+
 def test_who_is_out_of_reach_makes_a_tree_and_says_why():
     mode = PushMode(MBIT)
     assert mode.decide(1, 3, "somebody is far", 0) is Mode.TREE
@@ -60,7 +66,7 @@ def test_who_is_out_of_reach_makes_a_tree_and_says_why():
 def test_what_is_relayed_takes_its_part():
     mode = PushMode(MBIT)
     mode.relayed(UPLINK_BYTES_S // 2, 1_000)
-    assert mode.decide(1, 1, "", 1_000) is Mode.TREE
+    assert mode.decide(1, 5, "", 1_000) is Mode.TREE
 
 
 def test_a_tree_is_left_only_after_a_long_calm():
@@ -76,11 +82,11 @@ def test_at_more_than_half_of_a_threshold_a_tree_stays():
     size = PUSH_BYTES_MAX * 3 // 4
     mode.decide(1, 1, "far", 0)
     for at in range(10):
-        assert mode.decide(size, 1, "", (1 + at) * PUSH_CALM_MS) is Mode.TREE
+        assert mode.decide(size // 10, 10, "", (1 + at) * PUSH_CALM_MS) is Mode.TREE
     calm = PushMode(MBIT)
     calm.decide(1, 1, "far", 0)
     for at in range(10):
-        calm.decide(PUSH_BYTES_MAX // 4, 1, "", (1 + at) * PUSH_CALM_MS)
+        calm.decide(PUSH_BYTES_MAX // 40, 10, "", (1 + at) * PUSH_CALM_MS)
     assert calm.mode is Mode.DIRECT
 
 
