@@ -103,6 +103,10 @@ slowest way along the tree, and a round trip round the world."""
 TREE_GRAFT_AGAIN_MS: Final = 300
 TREE_FASTER_MS: Final = 100
 """A link that announces this much before the tree brings a batch becomes part of the tree, one in TREE_SHY_MS."""
+TREE_SETTLE_MS: Final = 1_000
+"""Between two changes of the link that a tree comes by: what was under way before the last has arrived by then."""
+TREE_MISSED_MAX: Final = 3
+"""Batches in a row that another link brought, and the link that a tree comes by did not, make it the other."""
 TREE_SHY_MS: Final = 10_000
 """A link that pruned this node is grafted after all others for so long."""
 TREES_MAX: Final = 2_048

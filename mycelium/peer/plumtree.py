@@ -5,12 +5,16 @@ little later and many at once, on some of the others. Who is pushed what it has 
 first batches each node is pushed each once. Who is announced what does not come grafts the announcer, which mends the
 tree. It begins with a few eager links drawn at random, since each origin has a tree of its own and most write little.
 
-    received ──> push to eager links, announce to lazy ones       repeated  ──> the link becomes lazy: PRUNE
-    have     ──> nothing came in time: the link becomes eager: GRAFT, then the next announcer, then it is left to sync
+    received ──> push to eager links, announce to lazy ones       repeated  ──> one of the two is told to stop: PRUNE
+    have     ──> nothing came in time: the announcer is told to push: GRAFT; then the next; then it is left to sync
 
-Two departures. What was announced here by a link is not pushed to it. And a lazy link that announces well before the
-tree brings a batch is grafted as well: if it is as fast as it said, the other one is pruned by its repetitions, and if
-it lied, nothing is lost (the paper's way, by hops, prunes at its word).
+Departures from the paper, all because each tree has one origin:
+
+- Eager is a direction. Whom we push to is told so by him, and whom we get it from (`parent`) is not pushed to.
+- The parent is never pruned but for a better one, and that at most once in TREE_SETTLE_MS: with many batches under way,
+  two links that take turns in being first would else both be pruned, again and again.
+- What was announced here by a link is not pushed to it. A link that announces well before the parent brings a batch is
+  grafted: if it is as fast as it said it becomes the parent, and if it lied, nothing is lost.
 
 Owns which link is eager for which tree, and what is announced and has not come. Holds no batches, believes nothing
 that a peer says about them, and knows no socket and no clock.
@@ -43,12 +47,14 @@ from mycelium.peer.limits import (
     TREE_HAVES_PER_S,
     TREE_HOPS_MAX,
     TREE_LAZY_MAX,
+    TREE_MISSED_MAX,
     TREE_MISSING_MAX,
     TREE_MISSING_PER_LINK_MAX,
     TREE_QUEUED_MAX,
     TREE_RECENT_MAX,
     TREE_RECENT_MS,
     TREE_REFS_MAX,
+    TREE_SETTLE_MS,
     TREE_SHY_MS,
     TREES_MAX,
 )
@@ -81,9 +87,15 @@ class _Link:
 
 @dataclass(slots=True)
 class _Branches:
-    """One tree, here. shy: links that pruned us, and when: they are grafted last. wished_ms: see TREE_FASTER_MS."""
+    """One tree, here. eager: whom we push to. parent: who pushes to us; missed: batches in a row that others brought.
+    shy: links that pruned us, and when: they are grafted last. grafted: whom we grafted last, and when. wished_ms: see
+    TREE_FASTER_MS."""
 
     eager: dict[int, None]
+    parent: int = _OWN
+    missed: int = 0
+    settled_ms: int = 0
+    grafted: tuple[int, int] = (_OWN, 0)
     shy: dict[int, int] = field(default_factory=dict)
     wished_ms: int | None = None
 
@@ -145,9 +157,6 @@ class Plumtree:
     def link_up(self, link: int) -> None:
         """A session with a member. It is lazy in the trees that there are, and grafts what it is not sent."""
         self._links[link] = _Link()
-        for tree in self._trees.values():
-            if not tree.eager:
-                tree.eager[link] = None
 
     def link_down(self, link: int) -> None:
         """It ended. What it was to bring is asked of the others that announced it."""
@@ -157,9 +166,14 @@ class Plumtree:
             tree.shy.pop(link, None)
 
     def eager(self, branch: Branch) -> tuple[int, ...]:
-        """The eager links of a tree; of none where there is no such tree."""
+        """The eager links of a tree; none where there is no such tree."""
         tree = self._trees.get(branch)
         return () if tree is None else tuple(tree.eager)
+
+    def parent(self, branch: Branch) -> int | None:
+        """The link that batches of that tree come by; None where there is none."""
+        tree = self._trees.get(branch)
+        return None if tree is None or tree.parent not in self._links else tree.parent
 
     @property
     def remembered(self) -> dict[str, int]:
@@ -188,7 +202,8 @@ class Plumtree:
         state = self._links.get(link)
         if state is not None:
             state.spoke = True
-            tree.eager[link] = None
+            tree.eager.pop(link, None)
+            self._brought(tree, link, now_ms)
         hops = max(0, min(hops, TREE_HOPS_MAX) - 1)
         missing = self._missing.pop(ref, None)
         announced: Sequence[int] = ()
@@ -201,14 +216,27 @@ class Plumtree:
 
     def repeated(self, link: int, ref: Ref, now_ms: int) -> None:
         """A batch was pushed by a link, to go on, that was here already."""
-        recent = self._recent.get(ref)
-        if recent is None or recent.via == link or link not in self._links:
-            # It came by sync, or this link is our way to the origin: to be without it would be worse.
+        recent, tree = self._recent.get(ref), self._trees.get(ref.branch)
+        if recent is None or tree is None or recent.via == link or link not in self._links:
+            # It came by sync, or is a second answer of one link.
             return
-        if recent.via != _OWN and recent.via not in self._links:
+        first = recent.via
+        if first != _OWN and first not in self._links:
             recent.via = link
-            return
-        self._refuse(link, ref.branch, now_ms)
+            self._brought(tree, link, now_ms)
+        elif link != tree.parent or first == _OWN:
+            self._refuse(link, ref.branch, now_ms)
+        elif now_ms - tree.settled_ms < TREE_SETTLE_MS:
+            self._refuse(first, ref.branch, now_ms)
+        else:
+            tree.parent, tree.settled_ms = first, now_ms
+            self._refuse(link, ref.branch, now_ms)
+
+    def _brought(self, tree: _Branches, link: int, now_ms: int) -> None:
+        """A link brought a batch first. It is the parent where there is none, or none that brings anything."""
+        tree.missed = 0 if link == tree.parent else tree.missed + 1
+        if tree.parent not in self._links or tree.missed >= TREE_MISSED_MAX:
+            tree.parent, tree.missed, tree.settled_ms = link, 0, now_ms
 
     def unsent(self, link: int, ref: Ref, now_ms: int) -> None:
         """A push found the link's queue full: it is announced, and may be grafted when there is room."""
@@ -242,15 +270,14 @@ class Plumtree:
     def _wish(self, tree: _Branches, branch: Branch, missing: _Missing, now_ms: int) -> None:
         """Graft who announced a batch so long before the tree brought it, as it seems to be the shorter way."""
         link = missing.by
-        if now_ms - missing.since_ms < TREE_FASTER_MS or missing.asked or link in tree.eager:
+        if now_ms - missing.since_ms < TREE_FASTER_MS or missing.asked or link == tree.parent:
             return
         if tree.wished_ms is not None and now_ms - tree.wished_ms < TREE_SHY_MS:
             return
         if link in self._links and not self._is_shy(tree, link, now_ms):
             wish = self._links[link].wish
-            if len(wish) < TREE_REFS_MAX and len(tree.eager) < TREE_EAGER_MAX:
+            if len(wish) < TREE_REFS_MAX:
                 tree.wished_ms = now_ms
-                tree.eager[link] = None
                 wish[branch] = None
                 self._flush_by(now_ms)
 
@@ -377,9 +404,16 @@ class Plumtree:
         if tree is None:
             # Trees are made by batches that proved themselves, and not by what is said of them.
             return left[0]
+        grafted, grafted_ms = tree.grafted
+        if (
+            grafted in self._links
+            and grafted not in missing.asked
+            and now_ms - grafted_ms < TREE_GRAFT_AGAIN_MS
+        ):
+            # Who has one of them has those around it too. Many grafts at once would make as many links eager.
+            return grafted
         link = min(left, key=lambda one: self._is_shy(tree, one, now_ms))
-        if len(tree.eager) < TREE_EAGER_MAX:
-            tree.eager[link] = None
+        tree.grafted = link, now_ms
         return link
 
     def _gathered(self) -> list[Say]:
@@ -426,9 +460,6 @@ class Plumtree:
 
     def _refuse(self, link: int, branch: Branch, now_ms: int) -> None:
         """Have it push no more of that tree."""
-        tree = self._trees.get(branch)
-        if tree is not None:
-            tree.eager.pop(link, None)
         state = self._links[link]
         if len(state.prune) < TREE_REFS_MAX:
             state.prune[branch] = None
