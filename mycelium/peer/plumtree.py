@@ -321,9 +321,8 @@ class Plumtree:
             if link in missing.asked:
                 # It could not send it then, and says so by this: it may be asked once more, after all others.
                 missing.asked.discard(link)
-                missing.links.remove(link)
-                missing.links.append(link)
-            elif link not in missing.links and len(missing.links) < TREE_ANNOUNCERS_MAX:
+                missing.links = [one for one in missing.links if one != link]
+            if link not in missing.links and len(missing.links) < TREE_ANNOUNCERS_MAX:
                 missing.links.append(link)
             return
         if state.waiting >= TREE_MISSING_PER_LINK_MAX or len(self._missing) >= TREE_MISSING_MAX:

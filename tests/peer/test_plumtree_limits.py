@@ -11,6 +11,7 @@ from mycelium.config import BATCH_BYTES_MAX, BATCH_CHANGES_HARD_MAX
 from mycelium.peer.limits import (
     TREE_ANNOUNCERS_MAX,
     TREE_GRAFT_AGAIN_MS,
+    TREE_GRAFT_MS,
     TREE_GRAFTS_BURST,
     TREE_HAVES_BURST,
     TREE_MISSING_PER_LINK_MAX,
@@ -50,6 +51,22 @@ def test_who_announced_in_vain_may_announce_again_later():
         assert tree.remembered["missing"] == TREE_MISSING_PER_LINK_MAX
         tree.tick(now_ms + 4_000)
         tree.tick(now_ms + 8_000)
+
+
+def test_who_was_asked_unannounced_may_announce_it_then():
+    """Found by the simulator."""
+    tree = machine(range(3))
+    tree.received(2, ref(9, 1), 1_000, 5, NOW_MS)
+    tree.heard(0, have((2, 2), size=0), NOW_MS)
+    tree.heard(1, have((3, 3), size=0), NOW_MS + 100)
+    tree.tick(NOW_MS + TREE_GRAFT_MS)
+    tree.tick(NOW_MS + 100 + TREE_GRAFT_MS)
+    tree.heard(0, have((3, 3), size=0), NOW_MS + 100 + TREE_GRAFT_MS)
+    now_ms, asked = NOW_MS + 100 + TREE_GRAFT_MS, []
+    for _ in range(4):
+        now_ms += TREE_GRAFT_AGAIN_MS
+        asked += [say.links for say in tree.tick(now_ms) if say.tree.graft == graft((3, 3), size=0).graft]
+    assert asked == [(1,), (0,)]
 
 
 def test_few_announcers_of_one_batch_are_remembered():
@@ -124,8 +141,10 @@ def test_what_is_remembered_of_honest_batches_is_bounded_too():
     assert tree.remembered["recent"] == 1
 
 
-NUMBERS = st.integers(0, 2**64 - 1) | st.integers(0, 9)
-SPANS = st.lists(NUMBERS, unique=True, max_size=6).map(
+# Mostly single numbers that others name too.
+SPANS = st.lists(st.sampled_from([2, 3, 4, 5]), unique=True, max_size=3).map(
+    lambda found: [(one, one) for one in sorted(found)]
+) | st.lists(st.integers(0, 2**64 - 1), unique=True, max_size=6).map(
     lambda edges: list(zip(sorted(edges)[::2], sorted(edges)[1::2], strict=False))
 )
 SAID = st.builds(
@@ -134,9 +153,9 @@ SAID = st.builds(
         st.lists(
             st.builds(
                 BatchRefs,
-                st.sampled_from([SPACE, "x"]),
-                st.sampled_from([account(9), account(1)]),
-                st.sampled_from([1, 2**64 - 1]),
+                st.sampled_from([SPACE, SPACE, "x"]),
+                st.sampled_from([account(9), account(9), account(1)]),
+                st.sampled_from([1, 1, 2**64 - 1]),
                 SPANS,
                 st.integers(0, 2**32 - 1),
             ),
@@ -148,19 +167,33 @@ SAID = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), SAID, st.integers(0, 1_000)), max_size=20))
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), SAID, st.sampled_from([0, 60, 300]), st.integers(0, 9)), max_size=30
+    )
+)
 def test_whatever_peers_say_is_no_error(messages):
+    """Also between batches that come, for the first time and again."""
     tree = machine(range(3))
     tree.publish(ref(9, 1), 1_000, NOW_MS)
-    now_ms = NOW_MS
-    for link, said, passed_ms in messages:
+    now_ms, arrived = NOW_MS, {1}
+    for link, said, passed_ms, seq in messages:
         tree.heard(link, said, now_ms)
+        if 0 < seq < 6:
+            if seq in arrived:
+                tree.repeated(link, ref(9, seq), now_ms)
+            else:
+                tree.received(link, ref(9, seq), 1_000, seq, now_ms)
+            arrived.add(seq)
         now_ms += passed_ms
         tree.tick(now_ms)
     for _ in range(20):
         now_ms += 2_000
         tree.tick(now_ms)
     assert tree.due_ms is None
-    (push,) = tree.publish(ref(9, 2), 1_000, now_ms)
+    remembered = tree.remembered
+    assert (remembered["missing"], remembered["timers"], remembered["queued"]) == (0, 0, 0)
+    assert all(state.waiting == 0 for state in tree._links.values())
+    (push,) = tree.publish(ref(9, 100), 1_000, now_ms)
     assert push.links
