@@ -8,7 +8,7 @@ import sys
 import typer
 
 from mycelium import __version__
-from mycelium.cli import blacklist, data, devchain, node, output, policy, rotate
+from mycelium.cli import blacklist, data, devchain, node, output, policy, rotate, trim
 from mycelium.cli import devnet as devnet_commands
 from mycelium.cli import fiber as fiber_commands
 from mycelium.cli import sim as sim_commands
@@ -57,6 +57,7 @@ def version(json: Json = False) -> None:
 app.add_typer(node_app, name="node")
 data.register(app)
 node.register(app, node_app)
+trim.register(app)
 app.add_typer(policy_app, name="policy")
 policy.register(policy_app)
 app.add_typer(blacklist_app, name="blacklist")

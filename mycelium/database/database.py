@@ -19,7 +19,8 @@ from mycelium.database import backup, rows
 from mycelium.database.access import POLICIES, SYS, SYS_TABLES
 from mycelium.database.acks import Acks
 from mycelium.database.commit import Committer
-from mycelium.database.engine import Engine, LocalChange
+from mycelium.database.engine import Engine
+from mycelium.database.originating import LocalChange
 from mycelium.database.schema import TableSpec, space_prefix
 from mycelium.database.store import Column, Store, after_prefix
 from mycelium.database.table import ADD, DELETE, INSERT, PUT, Key, Table

@@ -26,18 +26,17 @@ from mycelium.config import (
     INDEX_ENTRIES_MAX,
     SEEN_MAX,
     TABLE_SETS_MAX,
-    WRITE_AHEAD_MAX_MS,
 )
-from mycelium.database import backup, feed, grants, rebuild, repair, schema, value
+from mycelium.database import backup, feed, rebuild, repair, schema, value, voids
 from mycelium.database.access import SEALS, SYS
 from mycelium.database.clock import Clock, time_ms_of
 from mycelium.database.hold import Holds
-from mycelium.database.policy import WRITE, Action
+from mycelium.database.originating import LocalChange, Originator
 from mycelium.database.proofs import Frozen, Proven
 from mycelium.database.quota import Quotas
-from mycelium.database.schema import StoreIdentity, TableSpec
+from mycelium.database.schema import StoreIdentity
 from mycelium.database.seals import Cut, Seals
-from mycelium.database.store import Column, Store, after_prefix
+from mycelium.database.store import Column, Store, WriteBatch, after_prefix
 from mycelium.database.validity import Authority, check
 from mycelium.database.vector import ZERO_DIGEST, ForkError, Origin, OriginLog, Span, Vector, vector_digest
 from mycelium.errors import (
@@ -65,10 +64,6 @@ class Outcome(Enum):
     """Waits in memory until it is due, or until its epoch or block is known."""
     LEFT = "left"
     """Not taken now: sync will bring it again."""
-
-
-LocalChange = tuple[TableSpec, int, bytes, bytes]
-"""One operation of this node's own, not yet in a batch: table, op, key, value. A plain tuple, as there are many."""
 
 
 class Applied(NamedTuple):
@@ -105,6 +100,8 @@ class Engine:
         self._keypair = keypair
         self._authority = authority
         self._spaces = spaces
+        self.voided = voids.noted(store)
+        """Spaces of which not every batch is in the log: see `voids`."""
         self._logs: dict[str, dict[Origin, OriginLog]] = {}
         self._digests: dict[str, bytes] = {}
         self._vectors: dict[str, Vector] = {}
@@ -118,6 +115,7 @@ class Engine:
         self._index = merge.Index(index_entries_max, index_seed)
         clock = store.get(Column.META, schema.META_CLOCK)
         self.clock = Clock(int.from_bytes(clock, "big") if clock else 0)
+        self._originator = Originator(identity, keypair, authority, self.clock)
         unfinished = rebuild.pending(store)
         if unfinished is not None:
             self._carry_out(unfinished)
@@ -160,6 +158,10 @@ class Engine:
         """The sequence number up to which everything of the origin is held."""
         return self._log(space, origin).head
 
+    def log_of(self, space: str, origin: Origin) -> OriginLog:
+        """The spans held of an origin. Not to be changed."""
+        return self._log(space, origin)
+
     def own_head(self, space: str) -> int:
         return self.head(space, self.origin)
 
@@ -176,67 +178,22 @@ class Engine:
 
     def originate(self, space: str, changes: Sequence[LocalChange], now_ms: int) -> Applied:
         """Sign and apply a batch of this node's own. Unauthorised, ValueRefused, StoreFull; nothing changed then."""
-        # A clock that was ahead and has been set right: the writes go on where they were, and are due when they are.
-        ahead_ms = time_ms_of(self.clock.last + 1) - now_ms
-        if ahead_ms > WRITE_AHEAD_MAX_MS:
-            raise StoreError(
-                f"this node's clock was {ahead_ms // 3_600_000} hours ahead of now when it last wrote: "
-                "set the clock right, or start again with a new data_dir"
-            )
-        epoch, block = self._authority.anchor(now_ms + max(0, ahead_ms))
-        rights = self._authority.rights(epoch, self.origin.account, space)
-        if rights is None:
-            raise StoreError(f"the policy of epoch {epoch} is not here yet, it is being fetched; try again")
-        if not (self.grants or space == SYS or rights.any(Action.PUT) or rights.any(Action.DELETE)):
-            raise Unauthorised(f"this node's account may not write to {space!r} in epoch {epoch}")
-        if self.grants and not rights.whole(WRITE, space):
-            changes = [*self._grant_changes(space), *changes]
         if self.own_log_cut:
             raise StoreError(
                 "what this node had written and nobody had received was given up when its log was sealed: "
                 "restart it, and it goes on under a new generation"
             )
         log = self._log(space, self.origin)
-        if log.gaps:
-            # Peers hold batches of ours that this store lost. Writing now would sign their numbers a second time.
-            raise StoreError(
-                "batches of this node's own are missing here and being fetched from its peers; try again"
-            )
-        tables: dict[TableSpec, int] = {}
-        rows = []
-        for spec, op, key, payload in changes:
-            number = tables.get(spec)
-            if number is None:
-                number = tables[spec] = len(tables)
-            rows.append((number, op, key, payload))
-        raw = schema.encode_own(
-            self.identity.netuid,
-            self.identity.genesis,
-            space,
-            self.origin.account,
-            self.origin.generation,
-            log.head + 1,
-            log.head_digest,
-            epoch,
-            block,
-            self.clock.take(len(rows), now_ms),
-            [(spec.name, int(spec.merge)) for spec in tables],
-            rows,
-        )
-        batch = decode_batch(raw)
-        try:
-            if not check(batch, self.identity.netuid, self.identity.genesis, self._authority):
-                raise StoreError(f"what epoch {epoch} allows is not all here yet; try again")
-            self._quotas.check(batch, rights, log)
-        except StaleMessage as error:
-            raise StoreError(
-                f"this node's clock and the chain's are more than an hour apart: {error}"
-            ) from None
-        signed = preimage(signing.BATCH, raw)
-        return self._apply(batch, self._keypair.sign_preimage(signed), log, signed[-32:], own=True)
+        own = self._originator.make(space, changes, now_ms, log, self.grants, self._quotas)
+        last = own.batch.seq_first + own.batch.count - 1
+        span = Span(own.batch.seq_first, last, own.batch.prev_digest, own.digest)
+        return self._apply(own.batch, own.signature, log, span, own=True)
 
-    def receive(self, raw: bytes, signature: bytes, now_ms: int) -> Outcome:
-        """Check and apply a batch from a peer. Raises a ProtocolError when the batch breaks a rule, StoreFull."""
+    def receive(self, raw: bytes, signature: bytes, now_ms: int, void_first: int = 0) -> Outcome:
+        """Check and apply a batch from a peer. Raises a ProtocolError when the batch breaks a rule, StoreFull.
+
+        void_first: above 0, what is missing from there up to the batch is a void, by the word of who sent it.
+        """
         if len(raw) > BATCH_BYTES_MAX:
             raise OversizedMessage(f"a batch of {len(raw)} bytes")
         if len(signature) != SIGNATURE_BYTES:
@@ -254,7 +211,8 @@ class Engine:
         log = self._log(batch.space, origin)
         last = batch.seq_first + batch.count - 1
         signed = preimage(signing.BATCH, raw)
-        if log.covers(batch.seq_first, last):
+        covered = log.covers(batch.seq_first, last)
+        if covered:
             if signed[-32:] in self._seen:
                 return self._count(Outcome.DUPLICATE)
             held = self._store.get(Column.LOG, schema.log_key(batch.space, origin, batch.seq_first))
@@ -284,9 +242,13 @@ class Engine:
         limit = self.seals.limit(batch.space, origin, batch.epoch)
         if self.frozen.reaches(batch.space, origin, last) or (limit is not None and last > limit):
             return self._count(Outcome.LEFT)
-        if log.gaps >= GAPS_PER_ORIGIN_MAX and batch.seq_first != log.head + 1:
+        span = voids.joined(
+            log, Span(batch.seq_first, last, batch.prev_digest, signed[-32:]), 0 if covered else void_first
+        )
+        opens = not covered and span.first > 1 and all(one.last + 1 != span.first for one in log.spans)
+        if log.gaps >= GAPS_PER_ORIGIN_MAX and opens:
             return self._count(Outcome.LEFT)
-        self._apply(batch, signature, log, signed[-32:], own=False)
+        self._apply(batch, signature, log, span, own=False)
         return self._count(Outcome.APPLIED)
 
     def release(self, now_ms: int) -> int:
@@ -309,17 +271,6 @@ class Engine:
     def held(self) -> int:
         """Batches waiting in memory."""
         return len(self._holds)
-
-    def _grant_changes(self, space: str) -> list[LocalChange]:
-        """The grants for a space as changes, to go before what they allow."""
-        network = grants.network_id(self.identity.netuid, self.identity.genesis)
-        found: list[LocalChange] = []
-        for token in self.grants:
-            grant = grants.read(token, network)
-            if grant.blocks[-1].space == space:
-                table = TableSpec(grants.TABLE, space, MergeType.LWW)
-                found.append((table, int(Op.PUT), grant.id.hex().encode(), value.value_bytes(token)))
-        return found
 
     def seal(self, now_ms: int) -> int:
         """Attest and give up what the seals of departed writers ask for. Returns how many batches were given up."""
@@ -380,17 +331,51 @@ class Engine:
     def _get(self, column: int, keys: list[bytes]) -> list[bytes | None]:
         return self._store.get_many(Column(column), keys)
 
-    def _apply(
-        self, batch: Batch, signature: bytes, log: OriginLog, own_digest: bytes, *, own: bool
-    ) -> Applied:
+    def bridge(self, space: str, origin: Origin, first: int, last: int) -> int:
+        """Take the gaps in an origin's log within first..last for voids; how many numbers that adds. StoreError.
+
+        On the word of others: what they left out that is not superseded, comparing rows must find.
+        """
+        grown, added = voids.bridge(self._log(space, origin), first, last)
+        if added:
+            write = self._store.batch()
+            column = self._store.column(Column.VECTOR)
+            write.put(schema.vector_key(space, origin), grown.encode(), column)
+            self.note_void(space, write)
+            self._store.commit(write)
+            self._set_log(space, origin, grown)
+        return added
+
+    def note_void(self, space: str, write: WriteBatch) -> None:
+        """Let a write say that the space has voids, if it is the first that makes one."""
+        if space not in self.voided:
+            write.put(schema.META_VOIDS + space.encode(), b"", self._store.column(Column.META))
+            self.voided.add(space)
+
+    def _set_log(self, space: str, origin: Origin, grown: OriginLog) -> None:
+        self._logs.setdefault(space, {})[origin] = grown
+        self._digests.pop(space, None)
+        self._vectors.pop(space, None)
+
+    def _grown(self, batch: Batch, signature: bytes, log: OriginLog, span: Span) -> OriginLog:
+        """The log with a batch in it: behind what is held, beyond a gap, or in a void. Equivocation."""
+        found: int | None = None
+        if log.covers(batch.seq_first, span.last):
+            found = voids.conflict(self._store, batch, span.digest)
+            if found is None:
+                return log
+        else:
+            try:
+                return OriginLog(log.added(span))
+            except ForkError as fork:
+                # With voids about, the number that is in dispute need not be one of the batch that disputes it.
+                found = voids.conflict(self._store, batch, span.digest) or fork.seq
+        self.frozen.fork(batch, signature, found)
+        raise Equivocation(f"two batches of one origin contradict each other at {found}") from None
+
+    def _apply(self, batch: Batch, signature: bytes, log: OriginLog, span: Span, *, own: bool) -> Applied:
         origin = Origin(batch.account, batch.generation)
-        last = batch.seq_first + batch.count - 1
-        try:
-            spans = log.added(Span(batch.seq_first, last, batch.prev_digest, own_digest))
-        except ForkError as fork:
-            self.frozen.fork(batch, signature, fork.seq)
-            raise Equivocation(f"two batches of one origin contradict each other at {fork.seq}") from None
-        grown = OriginLog(spans)
+        grown = self._grown(batch, signature, log, span)
         prefixes, merges = self._table_prefixes(batch.space, batch.tables)
         store = self._store
         write = store.batch()
@@ -416,15 +401,15 @@ class Engine:
             write.put(schema.vector_key(batch.space, origin), grown.encode(), store.column(Column.VECTOR))
             write.put(schema.feed_key(index), feed.encode(log_key, plan.winners), store.column(Column.FEED))
             write.put(schema.META_CLOCK, hlc_last.to_bytes(8, "big"), store.column(Column.META))
+            if span.first < batch.seq_first:
+                self.note_void(batch.space, write)
             store.commit(write)
         except BaseException:
             # The index already counts the batch's rows. Empty, it is merely slower, and never wrong.
             self._index.clear()
             raise
-        self._logs.setdefault(batch.space, {})[origin] = grown
-        self._digests.pop(batch.space, None)
-        self._vectors.pop(batch.space, None)
-        self._seen.add(own_digest)
+        self._set_log(batch.space, origin, grown)
+        self._seen.add(span.digest)
         self.clock.observe(hlc_last)
         self.feed_last = index
         self.counts["changes"] += batch.count

@@ -30,6 +30,11 @@ def encode(log_key: bytes, winners: bytes) -> bytes:
     return len(winners).to_bytes(2, "big") + winners + log_key
 
 
+def log_key_of(record: bytes) -> bytes:
+    """The key in LOG of the batch that an entry names."""
+    return record[2 + int.from_bytes(record[:2], "big") :]
+
+
 def last_index(store: Store) -> int:
     """The index of the newest entry; 0 when there is none."""
     newest = next(iter(store.scan(Column.FEED, b"", None, reverse=True)), None)

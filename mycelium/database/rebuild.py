@@ -16,11 +16,10 @@ import msgspec
 
 from mycelium._core import merge
 from mycelium._core.codec import Batch
-from mycelium.database import schema
+from mycelium.database import schema, voids
 from mycelium.database.seals import Cut
 from mycelium.database.store import Column, Store, after_prefix
-from mycelium.database.vector import Origin, OriginLog, Span
-from mycelium.identity.keys import digest
+from mycelium.database.vector import Origin, OriginLog
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +63,11 @@ def carry_out(store: Store, cut: Cut, prefixes: Prefixes) -> OriginLog:
     index = merge.Index(1, bytes(16))
     for _, record in store.scan(Column.LOG, start, after_prefix(start)):
         merge_batch(store, index, schema.batch_of(record), prefixes)
-    kept = _respan(store, cut)
-    write = store.batch()
     vector_key = schema.vector_key(cut.space, cut.origin)
+    held = store.get(Column.VECTOR, vector_key)
+    old = OriginLog() if held is None else OriginLog.decode(held)
+    kept = voids.respan(store, cut.space, cut.origin, old, {schema.log_seq(key) for key in cut.log_keys})
+    write = store.batch()
     if kept.spans:
         write.put(vector_key, kept.encode(), store.column(Column.VECTOR))
     else:
@@ -114,15 +115,3 @@ def merge_batch(store: Store, index: merge.Index, batch: Batch, prefixes: Prefix
     write = store.batch()
     plan.emit(write.put, write.delete, (store.column(Column.LIVE), store.column(Column.DEAD)))
     store.commit(write)
-
-
-def _respan(store: Store, cut: Cut) -> OriginLog:
-    """The spans of what is left of the origin's log."""
-    kept = OriginLog()
-    start = schema.vector_key(cut.space, cut.origin)
-    for _, record in store.scan(Column.LOG, start, after_prefix(start)):
-        batch = schema.batch_of(record)
-        last = batch.seq_first + batch.count - 1
-        own = digest(record[_SIGNATURE_BYTES:])
-        kept = OriginLog(kept.added(Span(batch.seq_first, last, batch.prev_digest, own)))
-    return kept

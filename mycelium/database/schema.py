@@ -29,6 +29,11 @@ META_BLACKLIST = b"blacklist\0"
 META_DROPPED = b"dropped\0"
 """Before the LOG key of a batch that was given up, which the feed may still name."""
 
+META_VOIDS = b"voids\0"
+"""Before the name of a space of which not every batch is in the log (`voids`)."""
+META_SNAPSHOT = b"snapshot\0"
+"""Before the name of a space that was fetched as a snapshot and is not compared yet: whom it came from."""
+
 _SIGNATURE_BYTES = 64
 ROW_HEADER_BYTES = 56
 DOT_BYTES = 48

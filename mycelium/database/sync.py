@@ -8,6 +8,10 @@ A digest of each space's vector rides on every ping. On first contact a differen
 it is seen twice, since under load a push is always on its way. One fetch at a time for each space, so that three peers
 do not send the same gap. `since` timestamps would lose data for ever (replication.md A.3) and are never used.
 
+Where this node's log has a void (`voids`), it gives what is before it, and names the void in the vector of its
+response. The asker takes no void on that word: it asks others, who may have the batches, and leaves the space to a
+snapshot where nobody has.
+
 Who asks twice with our own vector has another batch under one of its numbers: an origin signed two histories. It is
 sent the newest batch of each origin, and keeps the proof.
 
@@ -17,7 +21,7 @@ Knows no socket and no clock: `now_ms` is passed in, what to send is returned.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -36,6 +40,7 @@ from mycelium.config import (
 )
 from mycelium.database.clock import time_ms_of
 from mycelium.database.engine import Outcome
+from mycelium.database.limits import SYNC_VOID_MS
 from mycelium.database.vector import (
     SEQUENCE_MAX,
     Held,
@@ -46,17 +51,24 @@ from mycelium.database.vector import (
     vector_to_wire,
 )
 from mycelium.errors import Equivocation, StaleMessage, Unauthorised
-from mycelium.protocol.messages import SyncRequest, SyncResponse
+from mycelium.protocol.messages import OriginVersion, SyncRequest, SyncResponse
 
 _BARRED_MAX = 4_096
 _HEAD_SEARCH = (0, BATCH_CHANGES_MAX - 1, BATCH_CHANGES_HARD_MAX - 1)
 """How far before an origin's head its newest batch may begin; most have one change, or as many as are flushed."""
+_VOIDS_SAID_MAX = 64
+"""In one response; one is as good as all."""
 FRESH_MS = 1_000
 """A batch this young was pushed on an open session and is likely under way: sync does not send it again."""
 
 
 class Library(Protocol):
     """What the machine reads and writes; `Engine` is one."""
+
+    @property
+    def voided(self) -> Collection[str]:
+        """Spaces of which not every batch is in the log."""
+        ...
 
     def vector(self, space: str) -> Vector: ...
     def vector_digest(self, space: str) -> bytes: ...
@@ -91,6 +103,8 @@ class Serve:
     request: SyncRequest
     records: Iterator[tuple[int, bytes, bytes]]
     left_bytes: int
+    voids: list[OriginVersion]
+    """Found on the way: what was asked for and is not in the log."""
     carried: tuple[bytes, bytes] | None = None
     """Read, but did not fit into the last response."""
 
@@ -141,6 +155,10 @@ class SyncMachine:
         self._newly_barred = False
         self._shunned: dict[bytes, int] = {}
         """Accounts whose fetch brought nothing in time: others are asked first, until then."""
+        self.suspended: set[str] = set()
+        """Spaces that a snapshot is being fetched of: they are not asked for here."""
+        self.voids_said: dict[str, dict[bytes, int]] = {}
+        """By space, accounts that have dropped what we lack, and until when they are not asked for it."""
         self.passed_over: Counter[str] = Counter()
         """Batches that broke a rule by their origin's fault and not that of the peer that had them, by reason."""
         self.last_sync_ms: dict[str, int] = {}
@@ -174,6 +192,11 @@ class SyncMachine:
         differed = sum(len(peer.differed) for peer in self._peers.values())
         return 1.0 if not spaces else 1.0 - differed / spaces
 
+    def differs(self, space: str, peer: int | None = None) -> bool:
+        """Whether a peer's digest of the space, or any peer's, was not ours when it was last heard."""
+        peers = self._peers.values() if peer is None else [self._peers[peer]] if peer in self._peers else []
+        return any(space in one.differed for one in peers)
+
     def digest_seen(self, peer: int, space: str, digest: bytes, now_ms: int) -> SyncRequest | None:
         """The peer's ping said this of a space. Returns the request to send it, if any."""
         state = self._peers.get(peer)
@@ -187,7 +210,9 @@ class SyncMachine:
         seen_before = space in state.differed or space not in state.greeted
         state.differed.add(space)
         state.greeted.add(space)
-        if not seen_before or now_ms < self._shunned.get(state.account, 0):
+        if not seen_before or now_ms < self._shunned.get(state.account, 0) or space in self.suspended:
+            return None
+        if now_ms < self.voids_said.get(space, {}).get(state.account, 0):
             return None
         fetch = self._fetches.get(space)
         if fetch is not None:
@@ -221,10 +246,15 @@ class SyncMachine:
         if not response.done:
             return None
         del self._fetches[response.space]
+        if response.vector:
+            self.voids_said.setdefault(response.space, {})[sender] = now_ms + SYNC_VOID_MS
+        if response.space in self.suspended:
+            return None
         if response.more:
             # Also without progress: what could not be taken is barred now, and the next window holds something else.
             return self._ask(peer, response.space, now_ms) if progress or self._newly_barred else None
-        self.last_sync_ms[response.space] = now_ms
+        if not response.vector:
+            self.last_sync_ms[response.space] = now_ms
         return None
 
     def _take(self, raw: bytes, signature: bytes, now_ms: int, asked_for: bool, sender: bytes) -> bool:
@@ -275,12 +305,13 @@ class SyncMachine:
             # The same once more, before all of it was sent: it goes on where it is.
             serve.request, serve.left_bytes = request, window
             return
+        said: list[OriginVersion] = []
         if self._forked(state, request.space, vector):
             records = self._heads(request.space)
         else:
             counted = self._counted(state, request.space, vector, now_ms)
-            records = self._missing(request.space, counted, state.opened_ms, now_ms)
-        state.serves[request.space] = Serve(request, records, window)
+            records = self._missing(request.space, counted, state.opened_ms, now_ms, said)
+        state.serves[request.space] = Serve(request, records, window, said)
 
     def _forked(self, state: Peer, space: str, theirs: Vector) -> bool:
         """Whether the peer holds the numbers that we hold, and not the same batches. Said once in a session.
@@ -348,7 +379,8 @@ class SyncMachine:
         done = exhausted or serve.left_bytes <= 0
         if done:
             del state.serves[space]
-        return SyncResponse(serve.request.request_id, space, batches, done and not exhausted, done, [])
+        said = serve.voids if done else []
+        return SyncResponse(serve.request.request_id, space, batches, done and not exhausted, done, said)
 
     @staticmethod
     def _next_record(serve: Serve) -> tuple[bytes, bytes] | None:
@@ -356,11 +388,20 @@ class SyncMachine:
         return None if record is None else (record[1], record[2])
 
     def _missing(
-        self, space: str, theirs: Vector, opened_ms: int, now_ms: int
+        self, space: str, theirs: Vector, opened_ms: int, now_ms: int, voids: list[OriginVersion]
     ) -> Iterator[tuple[int, bytes, bytes]]:
+        voided = space in self._library.voided
         for origin, first, last in lacking(self._library.vector(space), theirs):
+            at = first
             for record in self._library.log_records(space, origin, first, last):
-                made_ms = time_ms_of(decode_batch(record[1]).hlc_first)
+                batch = decode_batch(record[1])
+                if voided and record[0] > at:
+                    break
+                made_ms = time_ms_of(batch.hlc_first)
                 if made_ms >= opened_ms and 0 <= now_ms - made_ms < FRESH_MS:
+                    at = SEQUENCE_MAX
                     break
                 yield record
+                at = record[0] + batch.count
+            if voided and at <= last and len(voids) < _VOIDS_SAID_MAX:
+                voids.append(OriginVersion(*origin, 0, [(at, last)]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mycelium.config import DOTS_PER_REMOVE_MAX
 from mycelium.database import rows, value
-from mycelium.database.engine import LocalChange
+from mycelium.database.originating import LocalChange
 from mycelium.database.ranges import EVERYTHING, Ranges
 from mycelium.database.rows import Row
 from mycelium.database.schema import DOT_BYTES, TableSpec

@@ -17,7 +17,8 @@ from mycelium.config import (
 )
 from mycelium.database.acks import Acks
 from mycelium.database.commit import Committer
-from mycelium.database.engine import Applied, Engine, LocalChange
+from mycelium.database.engine import Applied, Engine
+from mycelium.database.originating import LocalChange
 from mycelium.errors import StoreClosed, StoreError, UsageError, ValueRefused
 
 Ack = str | int

@@ -34,6 +34,7 @@ CHECKPOINT: Final = "checkpoint"
 POLICY: Final = "policy"
 ROTATE: Final = "rotate"
 BLACKLIST: Final = "blacklist"
+TRIM: Final = "trim"
 
 BLACKLIST_LIST: Final = "list"
 BLACKLIST_EXPLAIN: Final = "explain"

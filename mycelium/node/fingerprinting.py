@@ -1,8 +1,8 @@
 """Compares the rows of this node with those of its members, and has what differs made anew from the log.
 
 The runtime around `database.fingerprint` and `database.repair`, over calls between members. Believes nobody: a member
-can only name ranges and keys, and what a row must be is decided by the signed batches that are here. Owns when and with
-whom.
+can only name ranges and keys, and what a row must be is decided by the signed batches that are here. Where the log has
+voids, batches that rows are from are asked for first (`fill`). Owns when and with whom.
 
 | method | body | answer |
 |---|---|---|
@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 
 import msgspec
@@ -37,7 +37,13 @@ from mycelium.database.database import Database
 from mycelium.database.fingerprint import Range, RowMark
 from mycelium.database.schema import space_prefix
 from mycelium.database.store import after_prefix
-from mycelium.errors import LinkError, MalformedMessage, Overloaded, StoreError, Unauthorised
+from mycelium.errors import (
+    LinkError,
+    MalformedMessage,
+    Overloaded,
+    StoreError,
+    Unauthorised,
+)
 from mycelium.node import calls
 from mycelium.node.peercalls import PeerCalls
 from mycelium.peer.link import Link
@@ -101,6 +107,9 @@ class Fingerprinting:
         self._served_ms: dict[bytes, int] = {}
         self._budgets: dict[bytes, int] = {}
         self._suspects: dict[str, set[bytes]] = {}
+        self._accusers: dict[str, bytes] = {}
+        self.fill: Callable[[bytes, str, Collection[bytes]], Awaitable[int]] | None = None
+        """Fetches the batches that rows are from, from a member: (account, space, row keys)."""
         peercalls.on(FOLD, self._fold)
         peercalls.on(SPLIT, self._split)
         peercalls.on(SUSPECT, self._suspect)
@@ -168,6 +177,8 @@ class Fingerprinting:
             log.warning(
                 "%d rows of %r differ from a member's: they are made anew from the log", len(found), space
             )
+            if self.fill is not None:
+                await self.fill(account, space, found)
             self._suspects.setdefault(space, set()).update(found)
             await self._call(account, SUSPECT, Suspects(space, sorted(found)))
         return found
@@ -196,6 +207,12 @@ class Fingerprinting:
     async def _repair(self) -> None:
         while self._suspects:
             space, keys = self._suspects.popitem()
+            accuser = self._accusers.pop(space, None)
+            if accuser is not None and self.fill is not None:
+                try:
+                    await self.fill(accuser, space, keys)
+                except LinkError as error:
+                    log.info("the batches of rows of %r could not be had: %s", space, error)
             engine = self._database.engine
             wrong = await engine.rederive(space, keys)
             if wrong:
@@ -241,6 +258,7 @@ class Fingerprinting:
             raise MalformedMessage("suspects that are too many, too long, or of another space")
         kept = self._suspects.setdefault(suspects.space, set())
         kept.update(suspects.keys[: max(0, FINGERPRINT_KEYS_MAX - len(kept))])
+        self._accusers[suspects.space] = link.account
         return b""
 
     def _let_in(self, link: Link, asked: Asked) -> Asked:

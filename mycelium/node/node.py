@@ -25,7 +25,7 @@ from mycelium.database.schema import TableSpec
 from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreError
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch, Source, StaticSource
-from mycelium.node import absence, advertising, blacklisting, joining
+from mycelium.node import absence, advertising, blacklisting, joining, snapshotserving, snapshotting, trimming
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.bootstrap import Bootstrap
 from mycelium.node.conditions import Conditions
@@ -162,6 +162,9 @@ class Node:
             rng,
         )
         self.blacklisting = blacklisting.of(self, rng)
+        self.trimming = trimming.of(self)
+        self.snapshotserving = snapshotserving.of(self)
+        self.snapshotting = snapshotting.of(self, rng)
         self.dialer = Dialer(self.hub, rng, dial=around.dial)
         self.bootstrap = Bootstrap(self.hub, settings.bootstrap, rng, around.dial)
         self.conditions = Conditions(
@@ -254,6 +257,9 @@ class Node:
         await self.bootstrap.close()
         await self.dialer.close()
         await self.discovery.close()
+        await self.snapshotting.close()
+        await self.snapshotserving.close()
+        await self.trimming.close()
         await self.fingerprinting.close()
         await self.blacklisting.close()
         if self._reconsidering is not None:
@@ -285,6 +291,9 @@ class Node:
                 self.discovery.tick()
                 self.fingerprinting.tick()
                 self.blacklisting.tick()
+                self.trimming.tick()
+                self.snapshotserving.tick()
+                self.snapshotting.tick()
             except Exception:
                 log.exception("the periodic work of the node failed; it goes on")
 

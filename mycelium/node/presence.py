@@ -209,7 +209,8 @@ def own_status(node: Node, meter: Meter, started_ns: int, resident_bytes: int) -
         if not heard_ns
         else node.around.now_ns() - max(0, node.around.clock_ns() - heard_ns),
         active=ready,
-        status="catching up" if fetching else "ready" if ready else "waiting for the chain",
+        status=node.snapshotting.word
+        or ("catching up" if fetching else "ready" if ready else "waiting for the chain"),
         peer_count=len(links),
         serving_rate=meter.serving_rate,
         sync_progress=int(1000 * node.replicator.sync.agreement()),

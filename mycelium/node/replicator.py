@@ -65,6 +65,7 @@ class Shown:
         self.log_records = engine.log_records
         self.receive = engine.receive
         self.doubted = engine.doubted
+        self.voided = engine.voided
 
     def vector(self, space: str) -> Vector:
         vector = self._engine.vector(space)

@@ -62,6 +62,8 @@ class Service:
         self._rotate = rotate
         self.blacklist: Callable[[calls.Blacklist], Awaitable[Any]] | None = None
         """What answers calls about the blacklist, set by the node."""
+        self.trim: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
+        """What drops superseded batches from the log, set by the node."""
         self.handlers: dict[str, Handler] = {
             calls.GET: self._get,
             calls.WRITE: self._guarded(self._write),
@@ -73,6 +75,7 @@ class Service:
             calls.POLICY: self._guarded(self._policy),
             calls.ROTATE: self._rotated,
             calls.BLACKLIST: self._blacklisted,
+            calls.TRIM: self._trimmed,
         }
         self.streams: dict[str, Stream] = {
             calls.FETCH: _closing(self._fetch),
@@ -218,6 +221,14 @@ class Service:
         if self.blacklist is None:
             raise UsageError("this node keeps no blacklist")
         return calls.encode(await self.blacklist(asked))
+
+    async def _trimmed(self, link: Caller, body: bytes) -> bytes:
+        del body
+        if link.account != self._database.account:
+            raise Unauthorised("only the node's own account may drop what is in its log")
+        if self.trim is None:
+            raise UsageError("this node keeps its whole log")
+        return calls.encode(dict(await self.trim()))
 
     async def _checkpoint(self, link: Caller, body: bytes) -> bytes:
         # It writes where the node may write: for the operator, who holds the hotkey, and not for every client.

@@ -33,6 +33,9 @@ range = "9090-9100"
 [blacklist]                        # who gets no session: see `blacklist_settings`
 pardon_tao = 1000
 
+[store]                            # how much of the log is kept: see `store_settings`
+log_keep_hours = 168
+
 [tables.scores]
 merge = "lww"                      # lww, counter, set, append, own
 space = "main"
@@ -60,8 +63,9 @@ from mycelium.identity import account as accounts
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
 from mycelium.metagraph.membership import check_url
-from mycelium.node import blacklist_settings, chain_settings, rotation_settings
+from mycelium.node import blacklist_settings, chain_settings, rotation_settings, store_settings
 from mycelium.node.chain_settings import ChainSettings
+from mycelium.node.store_settings import StoreSettings
 from mycelium.peer import endpoints
 from mycelium.peer.blacklist import Rules
 from mycelium.peer.limits import UPLINK_MBIT, UPLINK_MBIT_MAX
@@ -138,6 +142,7 @@ class Settings:
     blacklist: Rules = field(default_factory=Rules)
     uplink_mbit: int = UPLINK_MBIT
     mesh: Mesh = MESH
+    store: StoreSettings = field(default_factory=StoreSettings)
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
@@ -183,6 +188,7 @@ class Settings:
         blacklist = blacklist_settings.parse(
             file.root.section("blacklist", "a [blacklist] section", required=False)
         )
+        store = store_settings.parse(file.root.section("store", "a [store] section", required=False))
         file.root.finish()
         file.check()
         return cls(
@@ -205,6 +211,7 @@ class Settings:
             rotation=rotation,
             blacklist=blacklist,
             uplink_mbit=uplink_mbit,
+            store=store,
         )
 
     @property

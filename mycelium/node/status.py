@@ -78,6 +78,8 @@ def node_status(node: Node) -> dict[str, Any]:
         "received_bytes": metrics.received_bytes,
         "sent_bytes": metrics.sent_bytes,
         "fingerprints": dict(node.fingerprinting.counts),
+        "snapshots": node.snapshotting.status() | {"served": dict(node.snapshotserving.counts)},
+        "log": node.trimming.status(),
         "node": shown(node.account, node.node_status()),
         "members": [
             {"standing": standing.value, **shown(account, status)}

@@ -138,10 +138,10 @@ class Checkers:
         database.committer.on_durable.append(lambda index: self._durable(disk, index))
         receive, release = engine.receive, engine.release
 
-        def received(raw: bytes, signature: bytes, now_ms: int) -> Outcome:
+        def received(raw: bytes, signature: bytes, now_ms: int, void_first: int = 0) -> Outcome:
             name = self._arrived(member, raw)
             try:
-                outcome = receive(raw, signature, now_ms)
+                outcome = receive(raw, signature, now_ms, void_first)
             except _INVALID as error:
                 self._judged(name + signature, member, False, error.reason)
                 raise

@@ -1,0 +1,35 @@
+"""The [store] section of `node.toml`. Parses; opens nothing.
+
+```toml
+[store]                            # all of it may be left out
+log_keep_hours = 168               # what was overwritten is kept in the log for so long; without it, for good
+snapshot_lack = 200000             # a node that lacks so many changes fetches a snapshot and not the log; 0: never
+```
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mycelium.database.limits import LOG_KEEP_HOURS_MAX, SNAPSHOT_LACK_MIN
+from mycelium.tomlfile import Section
+
+_LACK_MAX = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """log_keep_hours: None keeps the whole log. snapshot_lack: changes; 0 never fetches a snapshot."""
+
+    log_keep_hours: int | None = None
+    snapshot_lack: int = SNAPSHOT_LACK_MIN
+
+
+def parse(section: Section) -> StoreSettings:
+    """Read the section; mistakes are recorded in its file."""
+    hours = None
+    if "log_keep_hours" in section:
+        hours = section.integer("log_keep_hours", 0, LOG_KEEP_HOURS_MAX)
+    lack = section.integer("snapshot_lack", 0, _LACK_MAX, SNAPSHOT_LACK_MIN)
+    section.finish()
+    return StoreSettings(hours, lack)
