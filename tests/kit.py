@@ -11,8 +11,9 @@ from mycelium._core import codec
 from mycelium.database import backup
 from mycelium.database.access import Rights
 from mycelium.database.database import Database
-from mycelium.database.engine import Applied, Engine, LocalChange
+from mycelium.database.engine import Applied, Engine
 from mycelium.database.memory import MemoryStore
+from mycelium.database.originating import LocalChange
 from mycelium.database.policy import DEFAULT, MINER, VALIDATOR
 from mycelium.database.schema import TableSpec
 from mycelium.database.store import Column, Store

@@ -12,8 +12,9 @@ from kit import forge
 
 from mycelium.config import ANCHOR_SKEW_MS, BATCH_BYTES_MAX, GAPS_PER_ORIGIN_MAX
 from mycelium.database import schema, value
-from mycelium.database.engine import LocalChange, Outcome
+from mycelium.database.engine import Outcome
 from mycelium.database.memory import MemoryStore
+from mycelium.database.originating import LocalChange
 from mycelium.database.store import Column
 from mycelium.errors import (
     BadSignature,

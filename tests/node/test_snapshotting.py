@@ -1,0 +1,491 @@
+"""Snapshots between real nodes over sockets: joining by one, after the horizon, resumed, and from members that lie."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from unittest import mock
+
+import msgspec
+import pytest
+from nodekit import Mesh, Process, agreed, places, run, until
+
+from mycelium.database import fetching, horizon
+from mycelium.database.limits import SNAPSHOT_OFFERS_BURST, SNAPSHOT_PAGES_BURST, SNAPSHOT_ROWS_MAX
+from mycelium.database.schema import META_SNAPSHOT, space_prefix
+from mycelium.database.store import Column
+from mycelium.errors import CallFailed, UsageError
+from mycelium.node import calls, fingerprinting, snapshotserving, snapshotting, store_settings
+from mycelium.node.node import Node
+from mycelium.node.snapshotserving import OFFER, PAGE, ROWS, OfferAsked, Offered, PageAsked, Paged, RowsAsked
+from mycelium.node.snapshotting import Mark
+from mycelium.node.store_settings import StoreSettings
+
+ROUNDS = 4
+KEYS = 300
+LIVE_BATCHES = KEYS // 10 + ROUNDS
+LOW = space_prefix("main")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Rows of this very moment are compared, as often as one likes; little is much, and what is old may go."""
+    monkeypatch.setattr(fingerprinting, "FINGERPRINT_FRESH_MS", -60_000)
+    monkeypatch.setattr(fingerprinting, "FINGERPRINT_SERVE_MS", 0)
+    monkeypatch.setattr(snapshotting, "SNAPSHOT_COMPARE_MS", 200)
+    monkeypatch.setattr(snapshotting, "SNAPSHOT_OFFER_MS", 500)
+    monkeypatch.setattr(store_settings, "SNAPSHOT_LACK_MIN", 100)
+    monkeypatch.setattr(horizon, "LOG_KEEP_EPOCHS_MIN", 0)
+    monkeypatch.setattr(fetching, "SNAPSHOT_RANGE_MIN", 20)
+
+
+async def overwrite(node, rounds=ROUNDS):
+    """Every key some times over, and a counter that counts the rounds."""
+    for number in range(rounds):
+        for key in range(0, KEYS, 10):
+            async with node.database.batch(ack="applied") as batch:
+                for one in range(key, key + 10):
+                    batch.put("scores", f"k{one:04}", {"round": number, "by": node.generation})
+        # Durable, so that all of it was pushed to who is here before another joins.
+        async with node.database.batch(ack="durable") as batch:
+            batch.add("hits", "all", 1)
+
+
+@contextlib.asynccontextmanager
+async def members(tmp_path, count, *, joins=1, trimmed=False, rounds=ROUNDS):
+    """A mesh of which all but the last `joins` run and hold the same."""
+    async with Mesh(places(tmp_path, count)) as mesh:
+        there = list(range(count - joins))
+        for number in there:
+            mesh.changes[number] = {"store": StoreSettings(0, 100)}
+        await mesh.start(*there)
+        await mesh.connected()
+        await overwrite(mesh[0], rounds)
+        await agreed(mesh.nodes)
+        if trimmed:
+            for node in mesh.nodes:
+                assert (await node.trimming.trim())["dropped"] == KEYS // 10 * (rounds - 1)
+        yield mesh
+
+
+async def join(mesh, number, avoid=()):
+    """Start a node to which ordinary sync of `main` brings nothing before a snapshot did.
+
+    avoid: members that it does not fetch from.
+    """
+    start = Node.start
+
+    async def held_back(node):
+        node.replicator.sync.suspended.add("main")
+        node.snapshotting._avoided |= dict.fromkeys((one.account for one in avoid), node.now_ms() + 500_000)
+        node.snapshotting._offer_ms["main"] = node.now_ms() + 500_000
+        await start(node)
+
+    with mock.patch.object(Node, "start", held_back):
+        node = await mesh.start(number)
+    await mesh.connected()
+    node.snapshotting._offer_ms.clear()
+    return node
+
+
+def logged(node) -> int:
+    return len(list(node.database.store.scan(Column.LOG, LOW, LOW + b"\xff")))
+
+
+async def compared(node):
+    await until(lambda: node.snapshotting.counts["fetches"] > 0, "a snapshot")
+    await until(lambda: not node.snapshotting.status()["spaces"], "compared with two")
+
+
+# --- joining ----------------------------------------------------------------------------------------------
+
+
+def test_a_node_that_lacks_much_joins_by_a_snapshot(tmp_path):
+    async def main():
+        async with members(tmp_path, 4) as mesh:
+            joiner = await join(mesh, 3)
+            await compared(joiner)
+            await agreed(mesh.nodes)
+            assert logged(joiner) == LIVE_BATCHES < logged(mesh[0])
+            status = joiner.status()["snapshots"]
+            assert (status["fetches"], status["compared"], status["withheld"]) == (1, 2, 0)
+            assert status["voided"] == ["main"]
+            assert sum(node.snapshotserving.counts["pages"] for node in mesh.nodes[:3]) >= 1
+            await joiner.database.table("scores").put("k0000", "new", ack=1)
+            await agreed(mesh.nodes)
+
+    run(main())
+
+
+def test_a_node_that_comes_back_after_the_horizon_is_told_so_and_takes_a_snapshot(tmp_path):
+    async def main():
+        async with members(tmp_path, 4, joins=0) as mesh:
+            mesh.changes[3] = {"store": StoreSettings(None, 10**9)}  # however much it lacks
+            await mesh.stop(3)
+            await overwrite(mesh[0], 2)
+            await agreed(mesh.nodes)
+            for node in mesh.nodes:
+                assert (await node.trimming.trim())["dropped"] >= KEYS // 10
+            late = await mesh.start(3)
+            before = logged(late)
+            await compared(late)
+            await agreed(mesh.nodes)
+            assert logged(late) < before + 2 * KEYS // 10
+            assert late.snapshotting.counts["withheld"] == 0
+
+    run(main())
+
+
+def test_where_one_has_all_of_the_log_ordinary_sync_brings_it(tmp_path):
+    async def main():
+        async with members(tmp_path, 4) as mesh:
+            for number in (0, 1):
+                await mesh[number].trimming.trim()
+            mesh.changes[3] = {"store": StoreSettings(None, 0)}
+            joiner = await mesh.start(3)
+            await agreed(mesh.nodes, 50)
+            assert joiner.snapshotting.counts["fetches"] == 0
+            assert logged(joiner) == logged(mesh[2])
+            assert not joiner.database.engine.voided
+
+    run(main())
+
+
+def test_until_others_agree_it_says_so(tmp_path):
+    async def main():
+        async with members(tmp_path, 2) as mesh:
+            joiner = await join(mesh, 1)
+            await until(lambda: joiner.snapshotting.counts["compared"] > 0)
+            await until(lambda: joiner.snapshotting.status()["spaces"]["main"]["compared_with"] == 1)
+            assert joiner.snapshotting.status()["spaces"]["main"]["compare_with"] == 2
+            assert joiner.node_status().status == "comparing a snapshot"
+            await mesh.stop(1)
+            again = await mesh.start(1)
+            assert again.snapshotting.status()["spaces"]["main"]["compared_with"] == 1, "also after a restart"
+            await agreed(mesh.nodes)
+
+    run(main())
+
+
+def test_a_note_that_is_unreadable_means_comparing_anew(tmp_path):
+    async def main():
+        async with members(tmp_path, 2) as mesh:
+            store = mesh[0].database.store
+            write = store.batch()
+            write.put(META_SNAPSHOT + b"main", b"\xc1", store.column(Column.META))
+            store.commit(write)
+            assert mesh[0].snapshotting._load() == {"main": Mark([], [])}
+
+    run(main())
+
+
+def test_a_node_that_is_killed_goes_on_from_what_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshotserving, "SNAPSHOT_PAGE_BYTES", 3_000)
+    asked = []
+
+    def slowly(node):
+        page = node.peercalls._handlers[PAGE]
+
+        async def handler(link, body):
+            asked.append(msgspec.msgpack.decode(body)[3])
+            await asyncio.sleep(0.05)
+            return await page(link, body)
+
+        node.peercalls._handlers[PAGE] = handler
+
+    async def main():
+        async with members(tmp_path, 3) as mesh:
+            for node in mesh.nodes:
+                slowly(node)
+                monkeypatch.setattr(node.replicator.sync, "request", lambda peer, request, now_ms: None)
+            place = mesh.places[2]
+            place.config.write_text(place.config.read_text() + "[store]\nsnapshot_lack = 100\n")
+            heads = [node.database.engine.vector_digest("main") for node in mesh.nodes]
+            async with Process(place) as process:
+                await process.spawn()
+                await process.ready()
+                await until(lambda: len(asked) > 6, "some pages")
+                process.signal(signal.SIGKILL)
+                await process.gone()
+            first = list(asked)
+            asked.clear()
+            joiner = await join(mesh, 2)
+            await until(lambda: joiner.database.engine.vector_digest("main") == heads[0])
+            await agreed(mesh.nodes)
+            # A page that was on its way when it died is asked for again, as may be the last ones that were not synced.
+            assert min(asked, default=10**9) > min(first)
+
+    run(main(), 90)
+
+
+# --- who lies ---------------------------------------------------------------------------------------------
+
+
+def lying(node, change):
+    """Let a member change its pages: `change` is given a Paged and gives another."""
+    page = node.peercalls._handlers[PAGE]
+
+    async def handler(link, body):
+        return calls.encode(change(calls.decode(await page(link, body), Paged)))
+
+    node.peercalls._handlers[PAGE] = handler
+
+
+def test_a_forged_batch_ends_the_session_of_who_gave_it_and_others_give_the_right_one(tmp_path):
+    def forge(paged):
+        bad = [(raw[:-20] + bytes([raw[-20] ^ 1]) + raw[-19:], sig) for raw, sig in paged.batches]
+        return Paged(bad, paged.following)
+
+    async def main():
+        async with members(tmp_path, 5) as mesh:
+            lying(mesh[1], forge)
+            joiner = await join(mesh, 4)
+            await until(lambda: mesh[1].account in joiner.snapshotting._avoided, "it is found out")
+            assert joiner.blacklisting.machine.scores.score(mesh[1].account, joiner.now_ms()) != 0
+            await compared(joiner)
+            await agreed([joiner, mesh[0], mesh[2], mesh[3]])
+            assert joiner.snapshotting.counts["withheld"] == 0
+
+    run(main())
+
+
+def test_what_was_withheld_is_found_row_by_row_and_fetched_from_who_has_it(tmp_path):
+    def withhold(paged):
+        return Paged(paged.batches[-1:], paged.following)
+
+    async def main():
+        async with members(tmp_path, 4) as mesh:
+            lying(mesh[0], withhold)
+            joiner = await join(mesh, 3, avoid=mesh.nodes[1:3])
+            await until(lambda: joiner.snapshotting.counts["fetches"] == 1)
+            await until(
+                lambda: (
+                    joiner.database.engine.vector_digest("main")
+                    == mesh[1].database.engine.vector_digest("main")
+                )
+            )
+            assert joiner.snapshotting.word is not None
+            await until(lambda: joiner.snapshotting.counts["withheld"] > 0, "it shows")
+            await compared(joiner)
+            await until(lambda: not joiner.fingerprinting._suspects)
+            await agreed(mesh.nodes)
+            assert await joiner.database.table("hits").get("all") == ROUNDS, "counters with them"
+            assert mesh[0].account in joiner.snapshotting._avoided
+            assert joiner.snapshotting.counts["fetches"] == 2
+            assert mesh[1].fingerprinting.counts["repaired"] == 0
+
+    run(main())
+
+
+def test_a_member_that_withheld_from_us_is_shown_its_own_rows_too(tmp_path):
+    """The one that lacks rows is asked by the other: it fetches what they are from, and is right then."""
+
+    async def main():
+        async with members(tmp_path, 4) as mesh:
+            lying(mesh[0], lambda paged: Paged(paged.batches[-1:], paged.following))
+            joiner = await join(mesh, 3, avoid=mesh.nodes[1:3])
+            await until(lambda: joiner.snapshotting.counts["fetches"] == 1)
+            joiner.snapshotting._compare_ms["main"] = joiner.now_ms() + 500_000  # it does not look by itself
+            await until(lambda: not joiner.snapshotting._tasks)
+            found = await mesh[1].fingerprinting.compare(joiner.account, "main")
+            assert found
+            await until(lambda: joiner.snapshotting.counts["withheld"] > 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        (PAGE, b"\xc1"),
+        (PAGE, calls.encode(Paged([(b"x", b"y")], 0))),
+        (PAGE, calls.encode(Paged([], 7))),
+        (OFFER, b"\x93"),
+        (OFFER, calls.encode([True, False, [(b"x", "y", 1)]])),
+    ],
+    ids=["no page", "no batch", "endless", "no offer", "no vector"],
+)
+def test_nonsense_is_refused_and_others_are_asked(tmp_path, method, answer):
+    async def main():
+        async with members(tmp_path, 4) as mesh:
+
+            async def nonsense(link, body):
+                return answer
+
+            mesh[0].peercalls._handlers[method] = nonsense
+            joiner = await join(mesh, 3)
+            await until(lambda: mesh[0].account in joiner.snapshotting._avoided)
+            await until(lambda: joiner.snapshotting.counts["fetches"] > 0)
+            await agreed([joiner, mesh[1], mesh[2]])
+
+    run(main())
+
+
+def test_rows_that_are_answered_with_nonsense_cost_the_one_who_does_its_session(tmp_path):
+    async def main():
+        async with members(tmp_path, 3, trimmed=True) as mesh:
+            one, other = mesh.nodes
+            keys = [key for key, _ in one.database.store.scan(Column.LIVE, LOW, LOW + b"\xff")]
+            assert await one.snapshotting._filling.fill(other.account, "main", keys) == 0, "it has them all"
+            for answer in ([[], 0], [[], len(keys) + 9], [[(b"x", b"y")], 1], "none"):
+
+                async def nonsense(link, body, said=answer):
+                    return calls.encode(said)
+
+                other.peercalls._handlers[ROWS] = nonsense
+                await mesh.connected()
+                assert await one.snapshotting._filling.fill(other.account, "main", keys) == 0
+                assert other.account in one.snapshotting._avoided
+                await until(lambda: one.hub.link_of(other.account) is None)
+                one.snapshotting._avoided.clear()
+                await one.blacklisting.remove(other.account)
+
+    run(main())
+
+
+# --- what is served ---------------------------------------------------------------------------------------
+
+
+def page_asked(node, **changes):
+    fields = {"space": "main", "account": node.account, "generation": node.generation, "first": 1, "last": 99}
+    return PageAsked(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [
+        (OFFER, OfferAsked("nobody's", True)),
+        (PAGE, PageAsked("nobody's", bytes(32), 1, 1, 2)),
+        (ROWS, RowsAsked("nobody's", [b"nobody's\0k"])),
+        (ROWS, RowsAsked("main", [])),
+        (ROWS, RowsAsked("main", [b"other\0k"])),
+        (ROWS, RowsAsked("main", [LOW + bytes(10_000)])),
+        (ROWS, RowsAsked("main", [LOW] * (SNAPSHOT_ROWS_MAX + 1))),
+        (PAGE, RowsAsked("main", [])),
+        (OFFER, "no offer"),
+    ],
+    ids=["offer", "page", "rows", "no rows", "other rows", "long", "many", "shape", "text"],
+)
+def test_what_no_member_may_ask(tmp_path, method, body):
+    async def main():
+        async with members(tmp_path, 3, rounds=1) as mesh:
+            with pytest.raises(CallFailed):
+                await mesh[0].peercalls.call(mesh[1].account, method, calls.encode(body))
+            assert not mesh[1].snapshotserving._surveys
+
+    run(main())
+
+
+def test_who_may_not_read_is_served_nothing(tmp_path, monkeypatch):
+    async def main():
+        async with members(tmp_path, 3, rounds=1) as mesh:
+            one, other = mesh.nodes
+            monkeypatch.setattr(other.snapshotserving, "_may_read", lambda link, space: False)
+            for method, body in (
+                (OFFER, OfferAsked("main", True)),
+                (PAGE, page_asked(one)),
+                (ROWS, RowsAsked("main", [LOW + b"k"])),
+            ):
+                with pytest.raises(CallFailed, match="may not read"):
+                    await one.peercalls.call(other.account, method, calls.encode(body))
+
+    run(main())
+
+
+async def surveyed(one, other):
+    """Let `other` make a survey for `one`; how often it was asked."""
+    for number in range(1, 100):
+        body = calls.encode(OfferAsked("main", True))
+        offered = calls.decode(await one.peercalls.call(other.account, OFFER, body), Offered)
+        if offered.ready:
+            return number
+        await asyncio.sleep(0.02)
+    raise AssertionError("no survey")
+
+
+def test_a_survey_is_made_once_and_until_then_there_are_no_pages(tmp_path, monkeypatch):
+    async def main():
+        async with members(tmp_path, 3, rounds=2) as mesh:
+            one, other = mesh.nodes
+            with pytest.raises(CallFailed, match="no snapshot ready"):
+                await one.peercalls.call(other.account, PAGE, calls.encode(page_asked(one)))
+            assert await surveyed(one, other) > 1
+            assert await surveyed(one, other) == 1
+            assert other.snapshotserving.counts["surveys"] == 1
+            answer = await one.peercalls.call(
+                other.account, PAGE, calls.encode(page_asked(one, last=2**64 - 1))
+            )
+            assert len(calls.decode(answer, Paged).batches) == KEYS // 10 + 2
+            other.database.engine.counts["given-up"] += 1  # as after a seal
+            with pytest.raises(CallFailed, match="no snapshot ready"):
+                await one.peercalls.call(other.account, PAGE, calls.encode(page_asked(one)))
+            await surveyed(one, other)
+            monkeypatch.setattr(snapshotserving, "SNAPSHOT_SURVEY_MS", 0)
+            other.snapshotserving.tick()
+            assert not other.snapshotserving._surveys
+
+    run(main())
+
+
+def test_serving_is_bounded(tmp_path, monkeypatch):
+    async def main():
+        async with members(tmp_path, 3, rounds=1) as mesh:
+            one, other = mesh.nodes
+            await surveyed(one, other)
+            with pytest.raises(CallFailed, match="more of a snapshot"):
+                for _ in range(2 * SNAPSHOT_PAGES_BURST):
+                    await one.peercalls.call(other.account, PAGE, calls.encode(page_asked(one, first=99)))
+            with pytest.raises(CallFailed, match="more of a snapshot"):
+                for _ in range(2 * SNAPSHOT_OFFERS_BURST):
+                    body = calls.encode(OfferAsked("main", False))
+                    await one.peercalls.call(other.account, OFFER, body)
+            other.snapshotserving._served_ms.clear()
+            monkeypatch.setattr(snapshotserving, "SNAPSHOT_SERVERS_MAX", 0)
+            with pytest.raises(CallFailed, match="ask another"):
+                await one.peercalls.call(other.account, PAGE, calls.encode(page_asked(one)))
+            monkeypatch.setattr(other.snapshotserving, "_clock_ns", lambda: 2**62)
+            other.snapshotserving.tick()
+            assert not other.snapshotserving._meters
+
+    run(main())
+
+
+# --- trimming ---------------------------------------------------------------------------------------------
+
+
+def test_trimming_by_the_api_and_by_the_clock(tmp_path):
+    async def main():
+        async with members(tmp_path, 2) as mesh:
+            node = mesh[0]
+            state = await node.database.state_digest("main")
+            found = await asyncio.gather(node.trimming.trim(), node.trimming.trim())
+            assert found[0] == found[1], "one walk for both"
+            assert found[0]["dropped"] == KEYS // 10 * (ROUNDS - 1)
+            assert node.status()["log"]["dropped"] == found[0]["dropped"]
+            assert await node.database.state_digest("main") == state
+            await overwrite(node, 1)
+
+            def trimmed():
+                node.trimming._due_ms = node.now_ms()
+                node.trimming.tick()
+                return node.status()["log"]["dropped"] >= KEYS // 10 * ROUNDS
+
+            await until(trimmed)
+
+    run(main())
+
+
+def test_without_the_setting_nothing_is_dropped(tmp_path):
+    async def main():
+        async with Mesh(places(tmp_path, 1)) as mesh:
+            node = await mesh.start(0)
+            await overwrite(node, 2)
+            with pytest.raises(UsageError, match="log_keep_hours"):
+                await node.trimming.trim()
+            node.trimming._due_ms = node.now_ms()
+            node.trimming.tick()
+            assert node.trimming._task is None
+            assert node.status()["log"]["log_keep_hours"] is None
+
+    run(main())
