@@ -180,24 +180,27 @@ def test_a_note_that_is_unreadable_means_comparing_anew(tmp_path):
     run(main())
 
 
+def slowly(node, asked=None):
+    """Let a member take its time for each page. asked: told the number that it begins with."""
+    page = node.peercalls._handlers[PAGE]
+
+    async def handler(link, body):
+        if asked is not None:
+            asked.append(msgspec.msgpack.decode(body)[3])
+        await asyncio.sleep(0.05)
+        return await page(link, body)
+
+    node.peercalls._handlers[PAGE] = handler
+
+
 def test_a_node_that_is_killed_goes_on_from_what_it_has(tmp_path, monkeypatch):
     monkeypatch.setattr(snapshotserving, "SNAPSHOT_PAGE_BYTES", 3_000)
     asked = []
 
-    def slowly(node):
-        page = node.peercalls._handlers[PAGE]
-
-        async def handler(link, body):
-            asked.append(msgspec.msgpack.decode(body)[3])
-            await asyncio.sleep(0.05)
-            return await page(link, body)
-
-        node.peercalls._handlers[PAGE] = handler
-
     async def main():
         async with members(tmp_path, 3) as mesh:
             for node in mesh.nodes:
-                slowly(node)
+                slowly(node, asked)
                 monkeypatch.setattr(node.replicator.sync, "request", lambda peer, request, now_ms: None)
             place = mesh.places[2]
             place.config.write_text(place.config.read_text() + "[store]\nsnapshot_lack = 100\n")
@@ -240,6 +243,8 @@ def test_a_forged_batch_ends_the_session_of_who_gave_it_and_others_give_the_righ
     async def main():
         async with members(tmp_path, 5) as mesh:
             lying(mesh[1], forge)
+            for number in (0, 2, 3):
+                slowly(mesh[number])  # it is asked for most of it
             joiner = await join(mesh, 4)
             await until(lambda: mesh[1].account in joiner.snapshotting._avoided, "it is found out")
             assert joiner.blacklisting.machine.scores.score(mesh[1].account, joiner.now_ms()) != 0
@@ -314,6 +319,8 @@ def test_nonsense_is_refused_and_others_are_asked(tmp_path, method, answer):
                 return answer
 
             mesh[0].peercalls._handlers[method] = nonsense
+            for number in (1, 2):
+                slowly(mesh[number])
             joiner = await join(mesh, 3)
             await until(lambda: mesh[0].account in joiner.snapshotting._avoided)
             await until(lambda: joiner.snapshotting.counts["fetches"] > 0)
