@@ -33,6 +33,9 @@ range = "9090-9100"
 [blacklist]                        # who gets no session: see `blacklist_settings`
 pardon_tao = 1000
 
+[log]                              # how much the daemon says: see `log_settings`
+level = "warning"
+
 [tables.scores]
 merge = "lww"                      # lww, counter, set, append, own
 space = "main"
@@ -60,8 +63,9 @@ from mycelium.identity import account as accounts
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
 from mycelium.metagraph.membership import check_url
-from mycelium.node import blacklist_settings, chain_settings, rotation_settings
+from mycelium.node import blacklist_settings, chain_settings, log_settings, rotation_settings
 from mycelium.node.chain_settings import ChainSettings
+from mycelium.node.log_settings import LogSettings
 from mycelium.peer import endpoints
 from mycelium.peer.blacklist import Rules
 from mycelium.peer.limits import UPLINK_MBIT, UPLINK_MBIT_MAX
@@ -138,12 +142,20 @@ class Settings:
     blacklist: Rules = field(default_factory=Rules)
     uplink_mbit: int = UPLINK_MBIT
     mesh: Mesh = MESH
+    log: LogSettings = field(default_factory=LogSettings)
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
-        """Read `path`. Raises ConfigError that names every mistake with its line and remedy."""
-        path = Path(path).expanduser().absolute()
-        file = TomlFile(path, "configuration file")
+        """Read `path` and nothing else: `node.configuration` adds the environment and flags.
+
+        Raises ConfigError that names every mistake with its line and remedy.
+        """
+        return cls.parse(TomlFile(Path(path).expanduser().absolute(), "configuration file"))
+
+    @classmethod
+    def parse(cls, file: TomlFile) -> Settings:
+        """The settings in a file that was read. ConfigError, as in `load`."""
+        path = file.path
         base = path.parent
         node = file.root.section("node", "a [node] section with data_dir")
         data_dir = _path(base, node.text("data_dir", 'a directory, data_dir = "data"'))
@@ -183,6 +195,7 @@ class Settings:
         blacklist = blacklist_settings.parse(
             file.root.section("blacklist", "a [blacklist] section", required=False)
         )
+        log = log_settings.parse(file.root.section("log", "a [log] section", required=False))
         file.root.finish()
         file.check()
         return cls(
@@ -205,6 +218,7 @@ class Settings:
             rotation=rotation,
             blacklist=blacklist,
             uplink_mbit=uplink_mbit,
+            log=log,
         )
 
     @property
