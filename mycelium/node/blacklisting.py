@@ -50,7 +50,18 @@ from mycelium.metagraph.membership import OWNER, Epoch
 from mycelium.node import calls
 from mycelium.node.peercalls import PeerCalls
 from mycelium.node.ratelimit import Quiet
-from mycelium.peer.blacklist import Blacklist, Block, Effect, Forget, Listed, Save, Say, Standing, Unblock
+from mycelium.peer.blacklist import (
+    Blacklist,
+    Block,
+    Effect,
+    Forget,
+    Listed,
+    Rules,
+    Save,
+    Say,
+    Standing,
+    Unblock,
+)
 from mycelium.peer.bucket import Bucket
 from mycelium.peer.claims import Verdict
 from mycelium.peer.hub import CLIENT, Hub
@@ -129,6 +140,10 @@ class Blacklisting:
         writers = {account: stake for account, stake in stakes.items() if epoch.may_write(account)}
         owners = [account for account in stakes if epoch.role(account) == OWNER]
         self._act(self.machine.members(stakes, writers, owners, self._now_ms()))
+
+    def follow(self, rules: Rules) -> None:
+        """The operator has other rules from now on."""
+        self._act(self.machine.follow(rules, self._now_ms()))
 
     def tick(self) -> None:
         """Time has passed; call once a second."""

@@ -109,6 +109,28 @@ class Configuration:
             ]
         return found
 
+    def raw(self) -> dict[str, Any]:
+        """Every value that some place gives, as it is there: to be compared, not to be shown."""
+        found: dict[str, Any] = {}
+
+        def walk(data: Mapping[str, Any], path: str) -> None:
+            for name, value in data.items():
+                here = f"{path}.{name}" if path else name
+                if isinstance(value, dict) and options.find(here) is None:
+                    walk(value, here)
+                else:
+                    found[here] = value
+
+        for section, value in self.file.data.items():
+            if isinstance(value, dict):
+                walk(value, section)
+        return found
+
+    def secrets(self) -> set[str]:
+        """The values of settings that are secret, for `logs.secrets_of`."""
+        raw = self.raw()
+        return {str(value) for path, value in raw.items() if (one := options.find(path)) and one.secret}
+
     def _value(self, option: Option, where: tuple[str, ...]) -> Value:
         present, value = _look(self.file.data, where)
         path = ".".join(where)
@@ -176,11 +198,12 @@ def read(
     flags: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
     env_file: Path | None = None,
+    named: Mapping[str, str] | None = None,
 ) -> Configuration:
     """Read everything; `settings()` of what is returned has the mistakes.
 
-    flags: paths of settings and their text, as `--set` has them. environ: os.environ where it is None. ConfigError for
-    a file that cannot be read or is no TOML.
+    flags: paths of settings and their text, as `--set` has them. named: what a message calls a flag that is no `--set`.
+    environ: os.environ where it is None. ConfigError for a file that cannot be read or is no TOML.
     """
     environ = os.environ if environ is None else environ
     name = env_file or (Path(environ["MYCELIUM_ENV_FILE"]) if environ.get("MYCELIUM_ENV_FILE") else None)
@@ -188,7 +211,7 @@ def read(
     known = {key: text for key, (text, _) in loaded.items()}
     path, how = locate(config, {**known, **environ})
     places = [
-        [Given(key, text, f"--set {key}") for key, text in (flags or {}).items()],
+        [Given(key, text, (named or {}).get(key, f"--set {key}")) for key, text in (flags or {}).items()],
         _from_environment(environ, "environment variable {}"),
         _from_environment(known, f"{name}:{{line}} {{}}", {key: line for key, (_, line) in loaded.items()}),
     ]

@@ -26,6 +26,8 @@ from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreErro
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch, Source, StaticSource
 from mycelium.node import absence, advertising, blacklisting, joining
+from mycelium.metagraph.membership import Epoch, Source
+from mycelium.node import advertising, blacklisting, joining
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.bootstrap import Bootstrap
 from mycelium.node.conditions import Conditions
@@ -212,7 +214,7 @@ class Node:
         try:
             check_label(settings.data_dir, keypair.account, settings.netuid, joined.genesis)
             if joined.members is not None:
-                _check_clients(settings, joined.members)
+                check_clients(settings, joined.members.epoch())
             store = RocksStore(settings.data_dir)
         except BaseException:
             joined.close()
@@ -225,7 +227,7 @@ class Node:
                 store, tables, keypair, settings.netuid, joined.genesis, authority, around.now_ms
             )
             authority.documents = database.policy_document
-            database.engine.grants = _grants(settings, joined.genesis)
+            database.engine.grants = read_grants(settings, joined.genesis)
             node = cls(settings, source, authority, database, joined.genesis, around=around)
         except BaseException:
             if source is not None:
@@ -409,7 +411,7 @@ class Node:
         # A program's pings and pongs need no answer but the link's own.
 
 
-def _grants(settings: Settings, genesis: bytes) -> list[bytes]:
+def read_grants(settings: Settings, genesis: bytes) -> list[bytes]:
     """The grants that the settings name. ConfigError for one that is none, or of another account."""
     found = []
     account, network = settings.keypair().account, grants.network_id(settings.netuid, genesis)
@@ -427,11 +429,9 @@ def _grants(settings: Settings, genesis: bytes) -> list[bytes]:
     return found
 
 
-def _check_clients(settings: Settings, members: StaticSource) -> None:
+def check_clients(settings: Settings, epoch: Epoch) -> None:
     """A member that were also a client would be served calls and never replicate. ConfigError."""
-    both = sorted(
-        format_account(account) for account in settings.clients if members.epoch().may_read(account)
-    )
+    both = sorted(format_account(account) for account in settings.clients if epoch.may_read(account))
     if both:
         raise ConfigError(
             f"{settings.path}: [auth] clients lists {', '.join(both)}, a member of the network",

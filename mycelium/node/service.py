@@ -80,6 +80,10 @@ class Service:
             calls.WATCH: _closing(self._watch),
         }
 
+    def allow(self, clients: frozenset[bytes]) -> None:
+        """Let these accounts do everything, beside the node's own, and no others."""
+        self._allowed = clients | {self._database.account}
+
     def may_call(self, account: bytes) -> bool:
         """Whether this account may use the API, for reading at least."""
         if account in self._allowed:

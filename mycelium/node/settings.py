@@ -60,6 +60,7 @@ from mycelium import config
 from mycelium.database.access import SYS
 from mycelium.errors import ConfigError
 from mycelium.identity import account as accounts
+from mycelium.identity import keys
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
 from mycelium.metagraph.membership import check_url
@@ -103,6 +104,22 @@ class IdentitySettings:
         if self.seed_env:
             return wallets.from_env(self.seed_env)
         return wallets.load(self.wallet, self.hotkey, self.wallet_path or wallets.WALLETS)
+
+    @property
+    def file(self) -> Path | None:
+        """The hotkey's file; None where a variable holds it."""
+        if self.seed_env:
+            return None
+        if self.key_file is not None:
+            return self.key_file
+        root = self.wallet_path or Path(wallets.WALLETS).expanduser()
+        return root / self.wallet / "hotkeys" / self.hotkey
+
+    def secret_texts(self, environ: Mapping[str, str]) -> frozenset[str]:
+        """The hotkey's secret as text, in every form it has: for `redaction` alone. Raises KeyFileError."""
+        keypair, file = self.keypair(), self.file
+        raw = environ.get(self.seed_env, "").encode() if file is None else file.read_bytes()
+        return keys.secret_texts(raw) | keys.secret_texts(keypair.key_file())
 
 
 @dataclass(frozen=True, slots=True)
