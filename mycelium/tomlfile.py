@@ -76,7 +76,7 @@ class TomlFile:
             line = raw.count(b"\n", 0, error.start) + 1
             raise ConfigError(f"{path}:{line}: is not UTF-8 text", "save it as UTF-8") from None
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(*_syntax(path, str(error))) from None
+            raise ConfigError(*_syntax(path, str(error), self.text)) from None
         self._lines = self.text.splitlines()
         if amend is not None:
             amend(self, data)
@@ -142,7 +142,11 @@ class TomlFile:
         return best[1]
 
 
-def _syntax(path: Path, text: str) -> tuple[str, str]:
+def _syntax(path: Path, text: str, content: str) -> tuple[str, str]:
+    end = " (at end of document)"
+    if text.endswith(end):
+        line = content.rstrip("\n").count("\n") + 1
+        return f"{path}:{line}: {text.removesuffix(end)}: the file ends here", "write the rest of it, as TOML"
     found = re.search(r"\s*\(at line (\d+), column \d+\)$", text)
     if found:
         return f"{path}:{found[1]}: {text[: found.start()]}", "write it as TOML (https://toml.io)"

@@ -86,6 +86,8 @@ def show(config: Config = None, env_file: EnvFile = None, settings: Set = None, 
 def list_options(json: Json = False) -> None:
     """List every setting there is: name, variables, default, meaning.
 
+    With --json one object a setting. Needs no configuration file.
+
     Examples:
 
         mycelium config options

@@ -19,7 +19,7 @@ import typer
 
 from mycelium.cli import output
 from mycelium.cli.target import Json
-from mycelium.errors import ConfigError, MyceliumError, UsageError
+from mycelium.errors import ConfigError, KeyFileError, MyceliumError, UsageError
 
 _LISTEN: Final = "0.0.0.0:9090"
 """Members dial it: a node that is not reached is of less use."""
@@ -163,8 +163,11 @@ class _Asker:
 def _checked(option: str, answer: str, check: Callable[[str], Any]) -> None:
     try:
         check(answer)
-    except ValueError as error:
-        raise ConfigError(f"{option} {answer!r}: {error}", "give another answer") from None
+    except KeyFileError:
+        raise
+    except (MyceliumError, ValueError) as error:
+        help_ = getattr(error, "remedy", "") or "give another answer"
+        raise ConfigError(f"{option} {answer!r}: {output.reason(error)}", help_) from None
 
 
 def _answers(given: dict[str, str | None], wallet_path: Path | None, asker: _Asker) -> Answers:
@@ -356,6 +359,12 @@ def _write(target: Path, text: str, *, replace: bool) -> None:
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {target}: {target.parent}: {error.strerror}",
+            "name a file in a directory of your own",
+        ) from None
+    try:
         wholefile.write(target, text.encode(), private=True, replace=replace)
     except FileExistsError:
         raise ConfigError(f"{target} exists", "name another file, or write over it with --force") from None

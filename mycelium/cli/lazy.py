@@ -61,10 +61,14 @@ class LazyGroup(TyperGroup):
             self._listing = False
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """As typer does, which suggests only what is loaded; so is everything before it fails."""
-        if args and args[0] not in self.places:
-            self.commands = {name: TyperCommand(name=name) for name in self.places} | dict(self.commands)
-        return super().resolve_command(ctx, args)
+        """As typer does, which suggests only what is loaded: where it fails, everything counts as that."""
+        if not args or args[0] in self.places:
+            return super().resolve_command(ctx, args)
+        kept, self.commands = self.commands, {name: TyperCommand(name=name) for name in self.places}
+        try:
+            return super().resolve_command(ctx, args)
+        finally:
+            self.commands = kept
 
     def main(
         self,

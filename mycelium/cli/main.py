@@ -91,7 +91,7 @@ COMMANDS: Final = {
     "watch": Place(
         _data, "Print changes as they become durable at the node, whoever wrote them, until Ctrl-C."
     ),
-    "count": Place(_data, ""),
+    "count": Place(_data, "Print how many keys a table has."),
     "digest": Place(_data, "Print the digest of the node's state, space by space."),
     "backup": Place(
         _backup, "Write a backup of a node's data, running or not, to a new directory on the same machine."

@@ -33,6 +33,8 @@ def register(app: typer.Typer) -> None:
 def check(document: Document, json: Json = False) -> None:
     """Say whether a policy document is one, and under which digest the chain would name it.
 
+    Reads the file alone; needs no node.
+
     Example:
 
         mycelium policy check policy.json
@@ -50,6 +52,8 @@ def check(document: Document, json: Json = False) -> None:
 
 async def show(session: Session) -> None:
     """Print the policy in force at a node.
+
+    With its epoch and digest. Where none is named on chain, a default one is.
 
     Example:
 

@@ -75,6 +75,8 @@ def run(
 def list_scenarios(json: Json = False) -> None:
     """List the scenarios that come with Mycelium.
 
+    With --json one object each: name, summary, nodes.
+
     Example:
 
         mycelium sim list

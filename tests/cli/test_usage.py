@@ -1,56 +1,14 @@
 """The command without a node: help, version, and one clear line and exit code 2 for what cannot be."""
 
 import json
-import re
 import shlex
 import subprocess
 import sys
 
 import clikit
-import pytest
 
 import mycelium
 from mycelium.devnet.layout import prepare
-
-COMMANDS = [
-    ["version"],
-    ["get"],
-    ["put"],
-    ["delete"],
-    ["add"],
-    ["insert"],
-    ["remove"],
-    ["scan"],
-    ["watch"],
-    ["count"],
-    ["digest"],
-    ["backup"],
-    ["restore"],
-    ["node", "run"],
-    ["node", "status"],
-    ["rotate", "now"],
-    ["blacklist", "list"],
-    ["blacklist", "add"],
-    ["blacklist", "remove"],
-    ["blacklist", "explain"],
-    ["peers"],
-    ["devnet", "up"],
-    ["devnet", "demo"],
-]
-
-
-@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
-def test_every_command_has_help_with_an_example_and_json(name):
-    out, _ = clikit.invoke(*name, "--help")
-    assert re.search(rf"^ {{5}}mycelium {' '.join(name)}", out, re.MULTILINE), "no example, or not set off"
-    assert "--json" in out
-    assert "\x1b" not in out
-
-
-def test_help_lists_every_command():
-    out, _ = clikit.invoke("--help")
-    for name in COMMANDS:
-        assert re.search(rf"^│ {name[0]}\b", out, re.MULTILINE), name
 
 
 def test_version():
