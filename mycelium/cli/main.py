@@ -49,6 +49,10 @@ def _init(top: typer.Typer) -> None:
     _module("init").register(top)
 
 
+def _doctor(top: typer.Typer) -> None:
+    _module("doctor").register(top)
+
+
 def _policy(top: typer.Typer) -> None:
     _module("policy").register(_group(top, "policy"))
 
@@ -80,6 +84,7 @@ COMMANDS: Final = {
     "completion": Place(_about, "Print the script that lets a shell complete this command."),
     "init": Place(_init, "Write the configuration file of a node: five questions, or none with --yes."),
     "config": Place(_config, "Look at a node's configuration: what is in force, whence, and what is wrong."),
+    "doctor": Place(_doctor, "Look for what keeps a node from working, before its start or after trouble."),
     "node": Place(_node, "Run a node, or look at one."),
     "get": Place(_data, "Print the value of one key; exit 1 when there is none."),
     "put": Place(_data, "Set a key (lww and own tables), or add one more fact to it (append tables)."),

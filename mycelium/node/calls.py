@@ -34,6 +34,7 @@ CHECKPOINT: Final = "checkpoint"
 POLICY: Final = "policy"
 ROTATE: Final = "rotate"
 BLACKLIST: Final = "blacklist"
+REACH: Final = "reach"
 
 BLACKLIST_LIST: Final = "list"
 BLACKLIST_EXPLAIN: Final = "explain"

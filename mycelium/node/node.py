@@ -37,6 +37,7 @@ from mycelium.node.incidents import Incidents
 from mycelium.node.metrics import Metrics
 from mycelium.node.peercalls import PeerCalls
 from mycelium.node.presence import Meter, Presence, own_status
+from mycelium.node.reaching import Reaching
 from mycelium.node.replicator import Replicator
 from mycelium.node.roster import Roster
 from mycelium.node.rotating import Rotating
@@ -164,6 +165,14 @@ class Node:
             rng,
         )
         self.blacklisting = blacklisting.of(self, rng)
+        reaching = Reaching(
+            self.peercalls,
+            self.replicator.members,
+            lambda account: self.discovery.book.addresses(account, self.now_ms()),
+            around.clock_ns,
+            rng,
+        )
+        self.service.reach = reaching.ask
         self.dialer = Dialer(self.hub, rng, dial=around.dial)
         self.bootstrap = Bootstrap(self.hub, settings.bootstrap, rng, around.dial)
         self.conditions = Conditions(

@@ -62,6 +62,8 @@ class Service:
         self._rotate = rotate
         self.blacklist: Callable[[calls.Blacklist], Awaitable[Any]] | None = None
         """What answers calls about the blacklist, set by the node."""
+        self.reach: Callable[[], Awaitable[Any]] | None = None
+        """What asks members whether they reach this node, set by the node."""
         self.handlers: dict[str, Handler] = {
             calls.GET: self._get,
             calls.WRITE: self._guarded(self._write),
@@ -73,6 +75,7 @@ class Service:
             calls.POLICY: self._guarded(self._policy),
             calls.ROTATE: self._rotated,
             calls.BLACKLIST: self._blacklisted,
+            calls.REACH: self._guarded(self._reached),
         }
         self.streams: dict[str, Stream] = {
             calls.FETCH: _closing(self._fetch),
@@ -222,6 +225,10 @@ class Service:
         if self.blacklist is None:
             raise UsageError("this node keeps no blacklist")
         return calls.encode(await self.blacklist(asked))
+
+    async def _reached(self, body: bytes) -> bytes:
+        del body
+        return calls.encode([] if self.reach is None else await self.reach())
 
     async def _checkpoint(self, link: Caller, body: bytes) -> bytes:
         # It writes where the node may write: for the operator, who holds the hotkey, and not for every client.
