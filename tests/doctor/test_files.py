@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import kit
 import pytest
@@ -133,7 +134,7 @@ def test_rows_that_are_only_in_the_log_are_read_too(tmp_path):
         "import sys; sys.path.insert(0, 'tests/doctor'); import os, pathlib, test_files as t; "
         f"t.store_at(pathlib.Path({str(tmp_path / 'data')!r}), 10); os._exit(9)"
     )
-    root = str(kit.Path(kit.__file__).parents[1]) if hasattr(kit, "Path") else os.getcwd()
+    root = str(Path(__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=root,

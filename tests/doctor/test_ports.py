@@ -49,8 +49,7 @@ def test_the_ports_of_a_rotation(settings):
     taken = []
     try:
         assert ports.rotation(rotating, None).verdict in {OK, WARN}
-        for port in span:
-            taken.append(socket.create_server(("127.0.0.1", port)))
+        taken += [socket.create_server(("127.0.0.1", port)) for port in span]
         assert ports.rotation(rotating, None).verdict is FAIL
         ours = {**RUNNING, "rotation": {"ports": list(span)}}
         assert ports.rotation(rotating, ours).verdict is OK
