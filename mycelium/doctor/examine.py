@@ -56,6 +56,8 @@ async def examine(
             node = await connect(settings.url, keypair, keypair.account, timeout_s=ANSWER_S)
         except MyceliumError as error:
             trouble = str(error)
+            # A socket whose other end said nothing is closed by picows' own timer, a tenth of a second later.
+            await asyncio.sleep(0.2)
     try:
         async for finding in _running(settings, node, trouble, each):
             yield finding
