@@ -105,17 +105,15 @@ class Log:
         else:
             render = structlog.processors.JSONRenderer(default=str)
         processors: list[Any] = [
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             _named,
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.TimeStamper(fmt="iso", utc=not console, key="timestamp"),
             _with_help,
         ]
         if not console:
             processors.append(structlog.processors.format_exc_info)
             processors.append(_ordered)
-        return structlog.stdlib.ProcessorFormatter(
-            processors=[*processors, render, self._hide], keep_exc_info=True, keep_stack_info=True
-        )
+        return structlog.stdlib.ProcessorFormatter(processors=[*processors, render, self._hide])
 
     def _hide(self, logger: Any, name: str, line: Any) -> str:
         """Last of all: nothing is added after it."""
@@ -128,7 +126,7 @@ Event = MutableMapping[str, Any]
 
 def _named(logger: Any, name: str, event: Event) -> Event:
     del logger, name
-    record = event.pop("_record", None)
+    record = event.get("_record")
     if record is not None:
         event["level"] = record.levelname.lower()
         event["logger"] = record.name
