@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mycelium.cli import output
+from mycelium.cli import output, progress
 from mycelium.cli.target import Config, EnvFile, Json, load
 from mycelium.errors import ConfigError, LinkError
 from mycelium.identity import account as accounts
@@ -40,12 +43,33 @@ def backup(
             raise ConfigError(f"{target} exists", "name a directory that does not exist yet")
         if not target.parent.is_dir():
             raise ConfigError(f"{target.parent}: no such directory", "create it first")
-        running = output.run(_backup(settings, target))
+        with progress.line("the node writes its backup", "bytes", json=json) as line:
+            running = output.run(_watched(_backup(settings, target), target, line))
         how = "the running node" if running else "the data directory (no node is running)"
         if json:
             output.emit({"backup": str(target), "data_dir": str(settings.data_dir), "node_running": running})
         else:
             output.line(f"backed up {how} to {target}")
+
+
+async def _watched(work: Coroutine[Any, Any, bool], target: Path, line: progress.Line) -> bool:
+    """Do it, and show how large the backup is by now."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait([task], timeout=progress.REFRESH_S))[0]:
+            line.at(await asyncio.to_thread(_size_bytes, target))
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def _size_bytes(directory: Path) -> int:
+    """What is there by now, also under the name that RocksDB gives it until it is whole."""
+    total = 0
+    for place in (directory, directory.with_name(f"{directory.name}.tmp")):
+        with contextlib.suppress(OSError):
+            total += sum(path.stat().st_size for path in place.iterdir())
+    return total
 
 
 async def _backup(settings: Any, target: Path) -> bool:
@@ -113,7 +137,13 @@ def restore(
             raise ConfigError(f"{target} is not empty", "restore to a new or an empty directory")
         if not target.parent.is_dir():
             raise ConfigError(f"{target.parent}: no such directory", "create it first")
-        identity = restore_backup(source, target)
+        with progress.line("copying", "bytes", json=json) as line:
+
+            def copied(done: int, total: int) -> None:
+                line.total = total
+                line.at(done)
+
+            identity = restore_backup(source, target, copied)
         account = accounts.format(identity.account)
         if json:
             output.emit({"data_dir": str(target), "account": account, "generation": identity.generation})

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, NamedTuple, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from mycelium.cli import output
+from mycelium.cli import listing, output
 
 _USAGE_ERROR: Final = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """Click's, which some versions of typer bring along and others install."""
@@ -31,34 +31,35 @@ class LazyGroup(TyperGroup):
 
     places: ClassVar[Mapping[str, Place]] = {}
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
-        self._listing = False
-
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order of `places`."""
         del ctx
         return list(self.places)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command, loaded now; while help lists all of them, something that has its help alone."""
+        """The command, loaded now."""
         del ctx
         place = self.places.get(cmd_name)
         if place is None:
             return None
-        if self._listing:
-            return TyperCommand(name=cmd_name, help=place.help)
         if cmd_name not in self.commands:
             self.commands.update(loaded(place))
         return self.commands[cmd_name]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The listing, without loading what is listed."""
-        self._listing = True
-        try:
-            super().format_help(ctx, formatter)
-        finally:
-            self._listing = False
+        records = (parameter.get_help_record(ctx) for parameter in self.get_params(ctx))
+        formatter.write(
+            listing.page(
+                f"{ctx.command_path} {' '.join(self.collect_usage_pieces(ctx))}",
+                self.help or "",
+                [
+                    ("Options", [record for record in records if record is not None]),
+                    ("Commands", [(name, place.help) for name, place in self.places.items()]),
+                ],
+                self.epilog or "",
+            )
+        )
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As typer does, which suggests only what is loaded: where it fails, everything counts as that."""

@@ -18,7 +18,9 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 class Line:
-    """what: what is done. unit: of its numbers, "bytes" for sizes. total: None where nobody knows."""
+    """what: what is done. on: whether anybody sees it.
+
+    unit: of its numbers, "bytes" for sizes. total: None where nobody knows."""
 
     def __init__(
         self,
@@ -31,10 +33,10 @@ class Line:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total = total
-        self._what = what
+        self.what = what
         self._unit = unit
         self._stream = sys.stderr if stream is None else stream
-        self._on = on and self._stream.isatty()
+        self.on = on and self._stream.isatty()
         self._clock = clock
         self._began_s = clock()
         self._shown_s = 0.0
@@ -42,17 +44,17 @@ class Line:
 
     def at(self, done: int) -> None:
         """So much is done. Cheap enough for a loop."""
-        if not self._on:
+        if not self.on:
             return
         now_s = self._clock()
         if now_s - self._began_s < BEFORE_S or now_s - self._shown_s < REFRESH_S:
             return
         self._shown_s = now_s
-        self.say(text(self._what, self._unit, done, self.total, now_s - self._began_s))
+        self.say(text(self.what, self._unit, done, self.total, now_s - self._began_s))
 
     def say(self, shown: str) -> None:
         """Show this, in the place of what is there."""
-        if self._on:
+        if self.on:
             self._shown = True
             self._stream.write(f"\r\x1b[K{shown}")
             self._stream.flush()
