@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from mycelium.node.configuration import Configuration
     from mycelium.node.logs import Log
     from mycelium.node.node import Node
+
+logger = logging.getLogger(__name__)
 
 _EXIT_S: Final = DRAIN_S + 1.5
 """After SIGTERM the process is gone within 10 s, whatever hangs."""
@@ -134,10 +137,20 @@ async def _logged(read: Any, *, json: bool, until_eof: bool) -> int:
         output.note(f"configuration: {configuration.path}")
     redact = Redactor(logs.secrets_of(settings, os.environ, configuration.secrets()))
     log = logs.Log(settings.log, redact)
+    _say_whence(configuration)
     try:
         return await _serve(configuration, log, read, json=json, until_eof=until_eof)
     finally:
         log.close()
+
+
+def _say_whence(configuration: Configuration) -> None:
+    """In the log: what the environment and the flags say before the file, and what of them has no force."""
+    for note in configuration.notes:
+        logger.warning("%s -- unset it, or see `mycelium config check`", note)
+    for value in configuration.values():
+        if value.used and value.origin.startswith(("environment", "--")):
+            logger.info("%s is %s, by %s", value.path, output.show(value.value), value.origin)
 
 
 async def _serve(configuration: Configuration, log: Log, read: Any, *, json: bool, until_eof: bool) -> int:

@@ -31,6 +31,8 @@ WIDTH_MIN: Final = 80
 
 
 _REMEDIES: Final[Mapping[type[BaseException], str]] = {
+    errors.KeyFileError: "recreate the hotkey, or name another under [identity]",
+    errors.ConfigError: "`mycelium config check` and `mycelium doctor` look closer",
     errors.Unreachable: "is the node running, and is that its address? `mycelium doctor` looks",
     errors.LinkClosed: "the node ended the session: its log says why",
     errors.CallTimeout: "the node is busy or gone: raise --timeout, or look at `mycelium node status`",
@@ -114,8 +116,8 @@ def show(value: Any) -> str:
 def remedy(error: BaseException) -> str:
     """What to do about an error: its own remedy, or that of its class; "" where there is none."""
     own = getattr(error, "remedy", "")
-    if own or isinstance(error, ConfigError):
-        return str(own)
+    if own or " -- " in reason(error).rpartition("\n")[2]:
+        return str(own)  # of several mistakes each line has its own
     return next((_REMEDIES[kind] for kind in type(error).__mro__ if kind in _REMEDIES), "")
 
 

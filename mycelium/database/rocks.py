@@ -336,10 +336,17 @@ def _inspect(path: Path) -> bool:
 
 
 def _mark(path: Path) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    marker = path / MARKER
-    if not marker.exists():
-        marker.write_text("A Mycelium data directory. Only `mycelium` should touch what is in it.\n")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        marker = path / MARKER
+        if not marker.exists():
+            marker.write_text("A Mycelium data directory. Only `mycelium` should touch what is in it.\n")
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StoreFull(f"{path}: no space left on the device") from None
+        raise StoreForeign(
+            f"{path} cannot be written: {error.strerror}", "set data_dir to a directory of this user"
+        ) from None
 
 
 def _translate(error: Exception, path: Path) -> StoreError:

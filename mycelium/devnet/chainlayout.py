@@ -138,10 +138,8 @@ def _settings(place: NodePlace, wallet: Wallet, chain: ChainPlace) -> str:
 data_dir = "data"
 listen = {json.dumps(f"{HOST}:{place.port}")}
 
-[identity]
-wallet = "{wallet.name}"
-hotkey = "{HOTKEY}"
-wallet_path = "../wallets"
+[identity]                         # by its file, so that the WALLET_NAME of ../.env makes no node another's
+key_file = "../wallets/{wallet.name}/hotkeys/{HOTKEY}"
 
 [network]
 netuid = {NETUID}

@@ -192,7 +192,7 @@ class Blacklisting:
     def _act(self, effects: Iterable[Effect], source: Link | None = None) -> None:
         for effect in effects:
             if isinstance(effect, Block):
-                log.warning("%s: %s", format_account(effect.account), effect.why)
+                log.warning("%s has no session here: %s", format_account(effect.account), effect.why)
                 link = self._hub.link_of(effect.account)
                 if link is not None and link.role != CLIENT:
                     link.close(Blacklisted(effect.why))
@@ -299,7 +299,7 @@ class Blacklisting:
             self._frozen.convict(found)
         except Unproven as error:
             # It may hold where the members file or the chain says another time for a block.
-            self._quiet.warning("%s: %s", link.remote, error)
+            self._quiet.warning("%s announced a proof that proves nothing here: %s", link.remote, error)
             self._act(self.machine.failure(account, error.reason, self._now_ms()))
         except ProtocolError as error:
             link.close(error)

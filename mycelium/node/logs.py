@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from mycelium.node.log_help import help_for
 from mycelium.node.log_settings import LogSettings
 from mycelium.node.settings import Settings
 from mycelium.redaction import Redactor
@@ -31,6 +32,7 @@ _KINDS_MAX: Final = 1024
 _BUG: Final = "this is a fault of Mycelium: please report it, with the lines around it"
 _PASSWORDS: Final = ("BT_WALLET_PASSWORD", "BT_PW_")
 """Variables of Bittensor's tools that hold passwords, or begin the names of those that do."""
+_EVERYBODYS: Final = frozenset({"0.0.0.0", "::", "127.0.0.1", "::1", "localhost"})  # noqa: S104 - compared
 
 
 class Repeats(logging.Filter):
@@ -130,6 +132,7 @@ def _named(logger: Any, name: str, event: Event) -> Event:
     if record is not None:
         event["level"] = record.levelname.lower()
         event["logger"] = record.name
+        event["_help"] = help_for(str(record.msg)) if record.levelno >= logging.WARNING else ""
         if getattr(record, "left_out", 0):
             event["left_out"] = record.left_out
         if record.exc_info:
@@ -145,9 +148,10 @@ def _with_help(logger: Any, name: str, event: Event) -> Event:
     if not cut:
         what, cut, help_ = text.rpartition(" -- ")
         what = what if cut else text
+    known = event.pop("_help", "")
     event["event"] = " ".join(what.split("\n"))
-    if cut:
-        event["help"] = " ".join(help_.split())
+    if cut or known:
+        event["help"] = " ".join(help_.split()) if cut else known
     elif event.get("exc_info"):
         event["help"] = _BUG
     return event
@@ -172,6 +176,6 @@ def secrets_of(settings: Settings, environ: Mapping[str, str], others: Iterable[
     for url in (*chain.endpoints, *chain.archive) if chain is not None else ():
         parts = urlsplit(url)
         found |= {parts.path.strip("/"), parts.query, parts.password or ""}
-    if settings.advertise == () and settings.host not in {"0.0.0.0", "::", "127.0.0.1", "::1", "localhost"}:  # noqa: S104
+    if settings.advertise == () and settings.host not in _EVERYBODYS:
         found.add(settings.host)
     return found - {""}
