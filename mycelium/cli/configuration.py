@@ -180,13 +180,14 @@ def _shown(found: Configuration) -> dict[str, Any]:
 
 
 def _print(found: Configuration) -> None:
+    from rich.padding import Padding
     from rich.text import Text
 
     how = {"--config": "named by --config", "found": "found, as none was named"}.get(
         found.how, f"named by {found.how}"
     )
     console = output.console()
-    console.print(Text(f"{found.path} ({how})\n"))
+    console.print(Text(f"{found.path} ({how})\n"), soft_wrap=True)
     values = found.values()
     unused = {value.option.section for value in values} - {
         value.option.section for value in values if value.used
@@ -198,14 +199,15 @@ def _print(found: Configuration) -> None:
         if value.option.section != section:
             section = value.option.section
             console.print(Text(f"[{section}]", style="bold"))
-        console.print(_lines(value, found.path))
+        console.print(_line(value, found.path), soft_wrap=True)
+        console.print(Padding(Text(value.option.meaning, style="dim"), (0, 0, 0, 6)))
     for name in sorted(unused):
         console.print(Text(f"[{name}] is not used", style="dim"))
     for note in found.notes:
-        console.print(Text(f"note: {note}", style="yellow"))
+        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
 
 
-def _lines(value: Value, path: Path) -> Any:
+def _line(value: Value, path: Path) -> Any:
     from rich.text import Text
 
     origin = value.origin.replace(f"{path}:", "line ")
@@ -213,7 +215,6 @@ def _lines(value: Value, path: Path) -> Any:
     text.append(
         f"  ({origin})", style="red" if origin == "missing" else "cyan" if origin != "default" else "dim"
     )
-    text.append(f"\n      {value.option.meaning}", style="dim")
     return text
 
 

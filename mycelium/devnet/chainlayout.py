@@ -138,7 +138,8 @@ def _settings(place: NodePlace, wallet: Wallet, chain: ChainPlace) -> str:
 data_dir = "data"
 listen = {json.dumps(f"{HOST}:{place.port}")}
 
-[identity]                         # by its file, so that the WALLET_NAME of ../.env makes no node another's
+# By its file, so that WALLET_NAME in ../.env makes no node another's.
+[identity]
 key_file = "../wallets/{wallet.name}/hotkeys/{HOTKEY}"
 
 [network]

@@ -107,7 +107,15 @@ class Configuration:
                 self._value(option, (head, name, *([last[1:]] if last else [])))
                 for name in (names if isinstance(names, dict) else ())
             ]
-        return found
+        order = {name: at for at, name in enumerate(options.SECTIONS)}
+        # What belongs to one table stands together.
+        return sorted(
+            found,
+            key=lambda value: (
+                order[value.option.section],
+                value.path.rpartition(".")[0] if "*" in value.option.path else "",
+            ),
+        )
 
     def raw(self) -> dict[str, Any]:
         """Every value that some place gives, as it is there: to be compared, not to be shown."""
