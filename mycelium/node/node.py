@@ -24,10 +24,8 @@ from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
 from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreError
 from mycelium.identity.account import format as format_account
-from mycelium.metagraph.membership import Epoch, Source, StaticSource
-from mycelium.node import absence, advertising, blacklisting, joining
 from mycelium.metagraph.membership import Epoch, Source
-from mycelium.node import advertising, blacklisting, joining
+from mycelium.node import absence, advertising, blacklisting, joining
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.bootstrap import Bootstrap
 from mycelium.node.conditions import Conditions

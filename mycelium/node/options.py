@@ -87,6 +87,14 @@ OPTIONS: Final = (
         (),
         True,
     ),
+    Option(
+        "node.uplink_mbit",
+        INTEGER,
+        limits.UPLINK_MBIT,
+        "Width of the uplink in Mbit/s: pushing to everybody takes 40 % of it, beyond that changes go along a tree.",
+        (),
+        True,
+    ),
     # --- identity ---
     Option("identity.wallet", TEXT, None, "The wallet that the hotkey is in.", ("WALLET_NAME", "BT_WALLET")),
     Option(

@@ -78,6 +78,7 @@ def apply(node: Node, settings: Settings) -> None:
         peers=settings.peers,
         clients=settings.clients,
         bootstrap=settings.bootstrap,
+        uplink_mbit=settings.uplink_mbit,
         log=settings.log,
     )
     node.service.allow(settings.clients)
@@ -86,5 +87,6 @@ def apply(node: Node, settings: Settings) -> None:
             link.close(Unauthorised(f"{format_account(link.account)} may not use this node any more"))
     node.blacklisting.follow(settings.blacklist)
     node.roster.dial(settings.peers)
+    node.replicator.dissemination.allow(settings.uplink_mbit)
     node.bootstrap.dial(settings.bootstrap)
     node.reconsider()

@@ -60,6 +60,7 @@ def test_what_reloads(tmp_path, caplog):
         async with reloadable(place) as (node, reloader, log):
             with pytest.raises(MyceliumError):
                 await connect(node.url, STRANGER, node.account)
+            amend(place, "[node]", "[node]\nuplink_mbit = 7")
             amend(
                 place,
                 "[network]",
@@ -72,7 +73,14 @@ def test_what_reloads(tmp_path, caplog):
                 else f'{text}\n[auth]\nclients = ["{ADDRESS}"]\n'
             )
             taken, left = reloader.reload()
-            assert taken == ["auth.clients", "blacklist.always", "blacklist.failures", "log.level"]
+            assert taken == [
+                "auth.clients",
+                "blacklist.always",
+                "blacklist.failures",
+                "log.level",
+                "node.uplink_mbit",
+            ]
+            assert node.replicator.dissemination.plumtree.uplink_bytes_s == 7 * 125_000
             assert left == []
             assert log.level == "debug"
             assert node.blacklisting.machine.rules.failures == 9
