@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -83,7 +83,12 @@ def show(config: Config = None, env_file: EnvFile = None, settings: Set = None, 
             raise ConfigError(f"{found.path} sets nothing", "write one with `mycelium init`")
 
 
-def list_options(json: Json = False) -> None:
+def list_options(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the page of the documentation.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """List every setting there is: name, variables, default, meaning.
 
     With --json one object a setting. Needs no configuration file.
@@ -95,6 +100,15 @@ def list_options(json: Json = False) -> None:
         mycelium config options --json | jq .variable
     """
     with output.guard(json=json):
+        if markdown:
+            from mycelium.cli.configuration_page import page
+
+            text = page()
+            if json:
+                output.emit({"markdown": text})
+            else:
+                output.line(text.rstrip("\n"))
+            return
         from mycelium.node.options import OPTIONS, PROGRAM_VARIABLES, REQUIRED
 
         for option in OPTIONS:

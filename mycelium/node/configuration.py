@@ -230,7 +230,22 @@ def read(
         _unknown(file, data, {**known, **environ}, notes)
 
     file = TomlFile(path, "configuration file", amend)
+    if environ is os.environ:
+        _hand_over(file.data, known)
     return Configuration(path, how, file, notes)
+
+
+def _hand_over(data: Mapping[str, Any], known: Mapping[str, str]) -> None:
+    """Put a secret that the settings name by its variable into the environment, where an `.env` alone has it."""
+    for name in _named_variables(data):
+        if name in known:
+            os.environ.setdefault(name, known[name])
+
+
+def _named_variables(data: Mapping[str, Any]) -> set[str]:
+    """The variables that settings name, as `identity.seed_env` does."""
+    paths = (option.path for option in options.OPTIONS if option.path.endswith("_env"))
+    return {name for path in paths if isinstance(name := _get(data, tuple(path.split("."))), str)}
 
 
 def load(
@@ -338,12 +353,7 @@ def _excluded(
 
 def _unknown(file: TomlFile, data: Mapping[str, Any], environ: Mapping[str, str], notes: list[str]) -> None:
     """Variables that begin as ours do and are none."""
-    named = {
-        value
-        for option in options.OPTIONS
-        if option.path.endswith("_env")
-        and isinstance(value := _get(data, tuple(option.path.split("."))), str)
-    }
+    named = _named_variables(data)
     ours = tuple(f"{options.PREFIX}{section.upper()}_" for section in options.SECTIONS)
     for name in sorted(environ):
         if not name.startswith(options.PREFIX) or name in options.BY_VARIABLE or name in named:

@@ -184,3 +184,11 @@ def test_the_environment_of_the_caller_does_not_reach_a_local_network(tmp_path, 
     found = _environment()
     assert not {"NETUID", "MYCELIUM_NODE_LISTEN", "MYCELIUM_CONFIG"} & found.keys()
     assert Path(found["HOME"]).name == "home"
+
+
+def test_the_page_in_docs_is_the_table():
+    """`mycelium config options --markdown > docs/configuration.md` writes it anew."""
+    out, _ = clikit.invoke("config", "options", "--markdown")
+    assert (clikit.ROOT / "docs/configuration.md").read_text() == out
+    for option in options.OPTIONS:
+        assert f"| `{option.path}` |" in out

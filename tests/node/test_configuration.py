@@ -1,12 +1,14 @@
 """Where settings come from: flags before the environment before `.env` before the file before defaults."""
 
 import itertools
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelium.errors import ConfigError
+from mycelium.identity.keys import Keypair
 from mycelium.node import configuration, options
 from mycelium.node.settings import Settings
 from mycelium.tomlfile import TomlFile
@@ -272,6 +274,23 @@ def test_an_env_file_may_name_the_configuration(path, tmp_path):
     found = configuration.read(None, {}, {"MYCELIUM_ENV_FILE": str(env_file)})
     assert found.path == path
     assert found.settings().netuid == 3
+
+
+def test_a_seed_may_be_in_the_env_file_alone(path, tmp_path, monkeypatch):
+    path.write_text(FILE.replace('wallet = "w"\nhotkey = "h"', 'seed_env = "SEED_OF_MINE"'))
+    env_file = tmp_path / ".env"
+    env_file.write_text(f"SEED_OF_MINE={'5e' * 32}\nOTHER_OF_MINE=x\n")
+    monkeypatch.setenv("SEED_OF_MINE", "")
+    monkeypatch.delenv("SEED_OF_MINE")
+    configuration.read(path, {}, {}, env_file)
+    assert "SEED_OF_MINE" not in os.environ
+    settings = configuration.load(path, {}, None, env_file)
+    assert settings.keypair().account
+    assert "OTHER_OF_MINE" not in os.environ
+    monkeypatch.setenv("SEED_OF_MINE", "6e" * 32)
+    assert configuration.load(path, {}, None, env_file).keypair() != Keypair.from_seed(
+        bytes.fromhex("5e" * 32)
+    )
 
 
 def test_no_env_file_is_read_unasked(path, tmp_path, monkeypatch):
