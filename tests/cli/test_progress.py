@@ -5,6 +5,10 @@ import io
 import pytest
 
 from mycelium.cli.progress import Line, amount, span, text
+from mycelium.database import schema
+from mycelium.database.backup import restore, write_identity
+from mycelium.database.rocks import RocksStore
+from mycelium.database.schema import StoreIdentity
 
 
 class Terminal(io.StringIO):
@@ -57,3 +61,18 @@ def test_what_is_shown():
     assert amount(1536, "bytes") == "1.5 KiB"
     assert amount(5 * 2**50, "bytes") == "5120.0 TiB"
     assert (span(59), span(61), span(7300)) == ("59 s", "1 min 1 s", "2 h 1 min")
+
+
+def test_restoring_says_how_far_it_is(tmp_path):
+    store = RocksStore(tmp_path / "data")
+    try:
+        write_identity(store, StoreIdentity(schema.FORMAT, bytes(32), 7, bytes(32), 1))
+        store.checkpoint(tmp_path / "backup")
+    finally:
+        store.close()
+    seen = []
+    restore(tmp_path / "backup", tmp_path / "restored", lambda copied, total: seen.append((copied, total)))
+    files = [path for path in (tmp_path / "backup").iterdir() if path.is_file()]
+    assert len(seen) == len(files)
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1] == sum(path.stat().st_size for path in files)
