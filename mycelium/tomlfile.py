@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mycelium.errors import ConfigError, MyceliumError
+from mycelium.redaction import masked
 
 T = TypeVar("T")
+Amend = Callable[["TomlFile", dict[str, Any]], None]
 
 _REQUIRED: Final = object()
 _HEADER: Final = re.compile(r"\s*(\[\[?)\s*([^\[\]#]+?)\s*\]\]?\s*(?:#.*)?$")
@@ -35,7 +37,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = masked(repr(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -45,9 +47,16 @@ class TomlFile:
     Read it through `root`, then call `check()`: it raises one ConfigError that lists every mistake.
     """
 
-    def __init__(self, path: Path, what: str) -> None:
-        """Parse `path`; `what` names the kind of file in messages, for example "configuration file"."""
+    def __init__(self, path: Path, what: str, amend: Amend | None = None) -> None:
+        """Parse `path`; `what` names the kind of file in messages, for example "configuration file".
+
+        amend: changes what was read before anything asks for it, and says whence the values it put there came.
+        """
         self.path = path
+        self.asked: dict[tuple[str | int, ...], tuple[str, Any]] = {}
+        """Every key that a caller asked for: the kind of value, and the default."""
+        self.origins: dict[tuple[str | int, ...], str] = {}
+        """Where a value came from that is not the file's."""
         self._mistakes: list[tuple[int, str, str]] = []
         try:
             raw = path.read_bytes()
@@ -67,23 +76,45 @@ class TomlFile:
             line = raw.count(b"\n", 0, error.start) + 1
             raise ConfigError(f"{path}:{line}: is not UTF-8 text", "save it as UTF-8") from None
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(*_syntax(path, str(error))) from None
+            raise ConfigError(*_syntax(path, str(error), self.text)) from None
         self._lines = self.text.splitlines()
+        if amend is not None:
+            amend(self, data)
+        self.data = data
         self.root = Section(self, "", data, ())
 
     def mistake(self, where: tuple[str | int, ...], what: str, remedy: str) -> None:
         """Record that the key at `where` (section names, indices of array tables, key) is wrong."""
-        self._mistakes.append((self.line_of(where), what, remedy))
+        origin = self.origin_of(where)
+        if origin:
+            self._mistakes.append((0, f"{origin}: {what}", remedy))
+            return
+        line = self.line_of(where)
+        self._mistakes.append(
+            (line, f"{self.path}:{line}: {what}" if line else f"{self.path}: {what}", remedy)
+        )
+
+    def mistake_elsewhere(self, what: str, remedy: str) -> None:
+        """Record a mistake that is in no key of this file: `what` names the place."""
+        self._mistakes.append((0, what, remedy))
+
+    @property
+    def mistakes(self) -> list[tuple[str, str]]:
+        """What is wrong, with its place, and the remedy; in the order of the file, what is not of it first."""
+        return [(what, remedy) for _, what, remedy in sorted(self._mistakes, key=lambda mistake: mistake[0])]
+
+    def origin_of(self, where: tuple[str | int, ...]) -> str:
+        """Whence the value of a key came that is not the file's; "" for one that is."""
+        for depth in range(len(where), 0, -1):
+            if where[:depth] in self.origins:
+                return self.origins[where[:depth]]
+        return ""
 
     def check(self) -> None:
         """Raise a ConfigError with every mistake recorded, in the order of the file, if there are any."""
-        if not self._mistakes:
+        texts = self.mistakes
+        if not texts:
             return
-        self._mistakes.sort(key=lambda mistake: mistake[0])
-        texts = [
-            (f"{self.path}:{line}: {what}" if line else f"{self.path}: {what}", remedy)
-            for line, what, remedy in self._mistakes
-        ]
         if len(texts) == 1:
             raise ConfigError(*texts[0])
         raise ConfigError("\n".join(f"{what} -- {remedy}" if remedy else what for what, remedy in texts))
@@ -111,7 +142,11 @@ class TomlFile:
         return best[1]
 
 
-def _syntax(path: Path, text: str) -> tuple[str, str]:
+def _syntax(path: Path, text: str, content: str) -> tuple[str, str]:
+    end = " (at end of document)"
+    if text.endswith(end):
+        line = content.rstrip("\n").count("\n") + 1
+        return f"{path}:{line}: {text.removesuffix(end)}: the file ends here", "write the rest of it, as TOML"
     found = re.search(r"\s*\(at line (\d+), column \d+\)$", text)
     if found:
         return f"{path}:{found[1]}: {text[: found.start()]}", "write it as TOML (https://toml.io)"
@@ -145,6 +180,7 @@ class Section:
 
     def _get(self, key: str, kind: type[T], said: str, default: Any) -> T | None:
         self._asked.add(key)
+        self.file.asked[(*self.where, key)] = (kind.__name__, None if default is _REQUIRED else default)
         if key not in self._data:
             if default is _REQUIRED:
                 self.mistake(key, "is missing", f"add it: {said}")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import mycelium
 from mycelium.cli.main import app
+from mycelium.node import options
 
 ROOT = Path(mycelium.__file__).parents[1]
 
@@ -23,7 +24,11 @@ def command(*arguments):
 
 
 def environment(**extra):
-    env = {key: value for key, value in os.environ.items() if not key.startswith("MYCELIUM_")}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("MYCELIUM_") and key not in options.BY_ALIAS
+    }
     return {**env, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **extra}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 LEVELS = [
-    {"errors", "config", "constants", "logging_utils", "_version"},
+    {"errors", "config", "constants", "logging_utils", "redaction", "_version"},
     {"_core", "sqlitefile", "tomlfile", "wholefile"},
     {"protocol", "identity"},
     {"database"},
@@ -26,7 +26,7 @@ LEVELS = [
     {"networking", "utils"},
     {"miner"},
     {"encrypted"},
-    {"validator", "scripts", "devnet", "sim", "fiber"},
+    {"validator", "scripts", "devnet", "doctor", "sim", "fiber"},
     {"cli"},
     {"__main__"},
 ]

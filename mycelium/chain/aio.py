@@ -164,7 +164,7 @@ class AsyncConnection:
             except ChainUnreachable as error:
                 if rpc.closed:
                     raise
-                log.warning("%s: %s", feed.method, error.what)
+                log.warning("the feed of %s ended: %s", feed.method, error.what)
                 await asyncio.sleep(RETRY_S)
                 continue
             try:

@@ -1,4 +1,4 @@
-"""Commands on the node itself: node run, node status, backup, restore."""
+"""Commands on the node itself: node run, node status."""
 
 from __future__ import annotations
 
@@ -10,66 +10,153 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from mycelium.cli import output
-from mycelium.cli.target import Json, Session, connected
+from mycelium.cli.target import Config, EnvFile, Json, Session, connected
 from mycelium.config import DRAIN_S
-from mycelium.errors import ConfigError, LinkError
+from mycelium.errors import UsageError
 from mycelium.identity import account as accounts
 
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", envvar="MYCELIUM_CONFIG", help="The node's settings, node.toml.")
-]
+if TYPE_CHECKING:
+    from mycelium.node.configuration import Configuration
+    from mycelium.node.logs import Log
+    from mycelium.node.node import Node
+
+logger = logging.getLogger(__name__)
+
 _EXIT_S: Final = DRAIN_S + 1.5
 """After SIGTERM the process is gone within 10 s, whatever hangs."""
+_PANEL: Final = "Settings, before environment and file"
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Any setting, as node.listen=0.0.0.0:9090.", rich_help_panel=_PANEL
+    ),
+]
+_FLAGS: Final = {
+    "listen": ("node.listen", "HOST:PORT to listen on."),
+    "data_dir": ("node.data_dir", "Directory of the store."),
+    "wallet": ("identity.wallet", "The wallet that the hotkey is in."),
+    "hotkey": ("identity.hotkey", "The hotkey's name in the wallet."),
+    "netuid": ("network.netuid", "The subnet's number."),
+    "network": ("chain.network", "finney, test, archive or local."),
+    "log_level": ("log.level", "debug, info, warning or error; the log goes to stderr."),
+    "log_format": ("log.format", "auto, console or json."),
+}
+"""Options that are short for a --set: their setting and their help."""
+
+
+def _flag(name: str) -> Any:
+    return typer.Option(help=_FLAGS[name][1], rich_help_panel=_PANEL)
 
 
 def register(app: typer.Typer, node_app: typer.Typer) -> None:
     """Add the commands."""
     node_app.command("run")(run)
     connected(node_app, "status")(status)
-    app.command("backup")(backup)
-    app.command("restore")(restore)
 
 
 def run(
-    config: ConfigFile,
+    config: Config = None,
+    env_file: EnvFile = None,
+    listen: Annotated[str | None, _flag("listen")] = None,
+    data_dir: Annotated[str | None, _flag("data_dir")] = None,
+    wallet: Annotated[str | None, _flag("wallet")] = None,
+    hotkey: Annotated[str | None, _flag("hotkey")] = None,
+    netuid: Annotated[str | None, _flag("netuid")] = None,
+    network: Annotated[str | None, _flag("network")] = None,
+    log_level: Annotated[str | None, _flag("log_level")] = None,
+    log_format: Annotated[str | None, _flag("log_format")] = None,
+    settings: Set = None,
     json: Json = False,
-    log_level: Annotated[
-        str, typer.Option(help="debug, info, warning or error; the log goes to stderr.")
-    ] = "warning",
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
 ) -> None:
     """Run a node until SIGTERM (exit 0) or Ctrl-C (exit 130).
 
-    It drains first, and is gone within 10 seconds. Prints one line when it
-    is ready, with --json an object with event, url, account, generation,
-    pid and data_dir.
+    It drains first, and is gone within 10 seconds. SIGHUP reads the
+    configuration again. Prints one line when it is ready, with --json an
+    object with event, url, account, generation, pid and data_dir.
 
     Examples:
 
         mycelium node run --config node.toml
 
-        mycelium node run --config node.toml --json --log-level info
+        mycelium node run --json --log-level info --set node.listen=0.0.0.0:9090
     """
+    given = {
+        "listen": listen,
+        "data_dir": data_dir,
+        "wallet": wallet,
+        "hotkey": hotkey,
+        "netuid": netuid,
+        "network": network,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
     with output.guard(json=json):
-        level = logging.getLevelNamesMapping().get(log_level.upper())
-        if level is None:
-            raise ConfigError(
-                f"--log-level {log_level!r} is not a level", "use debug, info, warning or error"
-            )
-        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        code = output.run(_serve(config, json=json, until_eof=until_eof))
+        flags = {_FLAGS[name][0]: text for name, text in given.items() if text is not None}
+        named = {_FLAGS[name][0]: f"--{name.replace('_', '-')}" for name in given}
+        flags |= parse_set(settings or [])
+        if data_dir is not None:
+            flags["node.data_dir"] = str(Path(data_dir).absolute())  # of where the command is given
+
+        def read() -> Configuration:
+            from mycelium.node import configuration
+
+            return configuration.read(config, flags, None, env_file, named)
+
+        code = output.run(_logged(read, json=json, until_eof=until_eof))
         if code:
             raise typer.Exit(code)
 
 
-async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
+def parse_set(given: list[str]) -> dict[str, str]:
+    """--set KEY=VALUE as paths and texts. UsageError."""
+    flags = {}
+    for text in given:
+        path, equals, value = text.partition("=")
+        if not equals or not path.strip():
+            raise UsageError(
+                f"--set {path!r} has no value: write --set KEY=VALUE, as node.listen=127.0.0.1:9090"
+            )
+        flags[path.strip()] = value
+    return flags
+
+
+async def _logged(read: Any, *, json: bool, until_eof: bool) -> int:
+    from mycelium.node import logs
+    from mycelium.redaction import Redactor
+
+    configuration = read()
+    settings = configuration.settings()
+    if configuration.how == "found":
+        output.note(f"configuration: {configuration.path}")
+    redact = Redactor(logs.secrets_of(settings, os.environ, configuration.secrets()))
+    log = logs.Log(settings.log, redact)
+    _say_whence(configuration)
+    try:
+        return await _serve(configuration, log, read, json=json, until_eof=until_eof)
+    finally:
+        log.close()
+
+
+def _say_whence(configuration: Configuration) -> None:
+    """In the log: what the environment and the flags say before the file, and what of them has no force."""
+    for note in configuration.notes:
+        logger.warning("%s -- unset it, or see `mycelium config check`", note)
+    for value in configuration.values():
+        if value.used and value.origin.startswith(("environment", "--")):
+            logger.info("%s is %s, by %s", value.path, output.show(value.value), value.origin)
+
+
+async def _serve(configuration: Configuration, log: Log, read: Any, *, json: bool, until_eof: bool) -> int:
     from mycelium.node import process
     from mycelium.node.node import Node
+    from mycelium.node.reloading import Reloader
 
     process.prepare()
     loop = asyncio.get_running_loop()
@@ -84,10 +171,13 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
 
     loop.add_signal_handler(signal.SIGTERM, end, 0)
     loop.add_signal_handler(signal.SIGINT, end, output.INTERRUPTED)
+    reloader = Reloader(configuration, log, read)
+    # Before the node is there too: left alone, the signal ends the process.
+    loop.add_signal_handler(signal.SIGHUP, reloader.reload)
     if until_eof:
         threading.Thread(target=_watch_stdin, args=(loop, end), daemon=True).start()
     async with contextlib.AsyncExitStack() as stack:
-        opening = asyncio.ensure_future(stack.enter_async_context(Node.open(config)))
+        opening = asyncio.ensure_future(stack.enter_async_context(Node.open(configuration.settings())))
         # It may wait for the chain, a minute long: who ends it meanwhile is not kept waiting.
         either: set[asyncio.Future[Any]] = {opening, asked}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -97,21 +187,26 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
                 await opening
             return await asked
         node = await opening
-        ready = {
-            "event": "ready",
-            "url": node.url,
-            "account": accounts.format(node.account),
-            "generation": node.generation,
-            "pid": os.getpid(),
-            "data_dir": str(node.settings.data_dir),
-        }
-        if json:
-            output.emit(ready)
-        else:
-            output.line(
-                f"ready: {ready['url']} as {ready['account']}, data in {ready['data_dir']}, pid {ready['pid']}"
-            )
+        reloader.node = node
+        _ready(node, json=json)
         return await asked
+
+
+def _ready(node: Node, *, json: bool) -> None:
+    ready = {
+        "event": "ready",
+        "url": node.url,
+        "account": accounts.format(node.account),
+        "generation": node.generation,
+        "pid": os.getpid(),
+        "data_dir": str(node.settings.data_dir),
+    }
+    if json:
+        output.emit(ready)
+    else:
+        output.line(
+            f"ready: {ready['url']} as {ready['account']}, data in {ready['data_dir']}, pid {ready['pid']}"
+        )
 
 
 def _leave_in(seconds: float) -> None:
@@ -147,106 +242,3 @@ async def status(session: Session) -> None:
     from mycelium.cli.status import status_view
 
     output.console().print(status_view(found))
-
-
-def backup(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it; must not exist.")],
-    config: ConfigFile,
-    json: Json = False,
-) -> None:
-    """Write a backup of a node's data, running or not, to a new directory on the same machine.
-
-    A running node makes it itself, without a pause. Restore it with `mycelium restore`.
-
-    Example:
-
-        mycelium backup /backups/2026-07-01 --config node.toml
-    """
-    with output.guard(json=json):
-        from mycelium.node.settings import Settings
-
-        settings = Settings.load(config)
-        target = directory.expanduser().absolute()
-        if target.exists():
-            raise ConfigError(f"{target} exists", "name a directory that does not exist yet")
-        if not target.parent.is_dir():
-            raise ConfigError(f"{target.parent}: no such directory", "create it first")
-        running = output.run(_backup(settings, target))
-        how = "the running node" if running else "the data directory (no node is running)"
-        if json:
-            output.emit({"backup": str(target), "data_dir": str(settings.data_dir), "node_running": running})
-        else:
-            output.line(f"backed up {how} to {target}")
-
-
-async def _backup(settings: Any, target: Path) -> bool:
-    """Whether a running node made it."""
-    from mycelium.node.remote import connect
-
-    try:
-        keypair = settings.keypair()
-        async with connect(settings.url, keypair, keypair.account) as node:
-            await node.database.checkpoint(target)
-            return True
-    except LinkError as unreachable:
-        # Nothing answers at the address. If the node runs all the same, the store's lock says so.
-        _backup_offline(settings.data_dir, target, unreachable)
-        return False
-
-
-def _backup_offline(data_dir: Path, target: Path, unreachable: LinkError) -> None:
-    from mycelium.database.backup import read_identity
-    from mycelium.database.rocks import RocksStore
-    from mycelium.errors import StoreForeign, StoreLocked
-
-    if not (data_dir / "CURRENT").is_file():
-        raise ConfigError(f"{data_dir} holds no node's data", "check data_dir in the settings")
-    try:
-        store = RocksStore(data_dir)
-    except StoreLocked:
-        raise ConfigError(
-            f"a node runs on {data_dir} but does not answer ({unreachable})",
-            "check its listen address, or stop it",
-        ) from None
-    try:
-        if read_identity(store) is None:
-            raise StoreForeign(
-                f"{data_dir} is not a Mycelium data directory", "check data_dir in the settings"
-            )
-        store.checkpoint(target)
-    finally:
-        store.close()
-
-
-def restore(
-    directory: Annotated[Path, typer.Argument(metavar="BACKUP_DIR", help="A backup.")],
-    to: Annotated[
-        Path, typer.Option("--to", metavar="DATA_DIR", help="The new data_dir; must be empty or absent.")
-    ],
-    json: Json = False,
-) -> None:
-    """Make a data directory from a backup, under a new generation. The backup stays as it is.
-
-    Then start the node with that data_dir; what was written since the
-    backup comes back from the other nodes.
-
-    Example:
-
-        mycelium restore /backups/2026-07-01 --to /var/lib/mycelium
-    """
-    with output.guard(json=json):
-        from mycelium.database.backup import restore as restore_backup
-
-        source, target = directory.expanduser().absolute(), to.expanduser().absolute()
-        if not source.is_dir():
-            raise ConfigError(f"{source}: no such directory", "name the directory of a backup")
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise ConfigError(f"{target} is not empty", "restore to a new or an empty directory")
-        if not target.parent.is_dir():
-            raise ConfigError(f"{target.parent}: no such directory", "create it first")
-        identity = restore_backup(source, target)
-        account = accounts.format(identity.account)
-        if json:
-            output.emit({"data_dir": str(target), "account": account, "generation": identity.generation})
-        else:
-            output.line(f"restored {account} to {target}, generation {identity.generation}")

@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mycelium.cli import output
-from mycelium.cli.target import Json, Session, connected
+from mycelium.cli.target import Config, EnvFile, Json, Session, connected, load
 from mycelium.errors import ConfigError, PolicyRefused, UsageError
 
 if TYPE_CHECKING:
     from mycelium.node.settings import Settings
 
 Document = Annotated[Path, typer.Argument(metavar="FILE", help="A policy document, JSON.")]
-Config = Annotated[
-    Path, typer.Option("--config", "-c", envvar="MYCELIUM_CONFIG", help="Own node: its node.toml.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +32,8 @@ def register(app: typer.Typer) -> None:
 
 def check(document: Document, json: Json = False) -> None:
     """Say whether a policy document is one, and under which digest the chain would name it.
+
+    Reads the file alone; needs no node.
 
     Example:
 
@@ -53,6 +52,8 @@ def check(document: Document, json: Json = False) -> None:
 
 async def show(session: Session) -> None:
     """Print the policy in force at a node.
+
+    With its epoch and digest. Where none is named on chain, a default one is.
 
     Example:
 
@@ -73,7 +74,7 @@ async def show(session: Session) -> None:
         output.line("its document is not here yet" if text is None else text)
 
 
-def publish(document: Document, config: Config, json: Json = False) -> None:
+def publish(document: Document, config: Config = None, env_file: EnvFile = None, json: Json = False) -> None:
     """Give a policy document to the network, and name it on chain by the node's hotkey.
 
     It is in force from the next epoch on if that is the hotkey of the subnet's
@@ -85,13 +86,11 @@ def publish(document: Document, config: Config, json: Json = False) -> None:
         mycelium policy publish policy.json --config node.toml
     """
     with output.guard(json=json):
-        from mycelium.node.settings import Settings
-
         data, _ = _read(document)
-        settings = Settings.load(config)
+        settings = load(config, env_file)
         if settings.chain is None:
             raise ConfigError(
-                f"{config} has its members in a file", "a policy is named on chain: use [chain]"
+                f"{settings.path} has its members in a file", "a policy is named on chain: use [chain]"
             )
         found = output.run(_publish(settings, data))
         if json:
@@ -131,7 +130,8 @@ def grant(
     to: Annotated[str, typer.Option(help="The account that may use it (SS58).")],
     tables: Annotated[str, typer.Option(help="space/table, or space/*.")],
     epochs: Annotated[str, typer.Option(help="FIRST-LAST: the epochs in which it holds.")],
-    config: Config,
+    config: Config = None,
+    env_file: EnvFile = None,
     may: Annotated[str, typer.Option(help="What it allows: put, delete, or put,delete.")] = "put",
     prefix: Annotated[str, typer.Option(help="Only keys that begin so.")] = "",
     parent: Annotated[Path | None, typer.Option(help="Hand on this grant, or a part of it.")] = None,
@@ -148,7 +148,7 @@ def grant(
         mycelium policy grant --to 5G9x... --tables main/scores --prefix a/ --epochs 100-150 --parent scores.grant
     """
     with output.guard(json=json):
-        token, name = _grant(config, to, tables, epochs, may, prefix, parent)
+        token, name = _grant(load(config, env_file), to, tables, epochs, may, prefix, parent)
         if json:
             output.emit({"id": name, "grant": token})
         else:
@@ -156,16 +156,14 @@ def grant(
 
 
 def _grant(
-    config: Path, to: str, tables: str, epochs: str, may: str, prefix: str, parent: Path | None
+    settings: Settings, to: str, tables: str, epochs: str, may: str, prefix: str, parent: Path | None
 ) -> tuple[str, str]:
     from mycelium.database import grants
     from mycelium.database.policy import Action
     from mycelium.database.ranges import EVERYTHING, prefixed
     from mycelium.identity import account as accounts
     from mycelium.node import joining
-    from mycelium.node.settings import Settings
 
-    settings = Settings.load(config)
     joined = output.run(joining.find(settings))
     joined.close()
     space, slash, table = tables.partition("/")

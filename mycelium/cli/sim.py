@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from mycelium.cli import output
+from mycelium.cli import output, progress
 from mycelium.cli.target import Json
 from mycelium.errors import SimulationFailed, UsageError
 
 if TYPE_CHECKING:
-    from mycelium.sim.run import Progress, Result, Summary
+    from mycelium.sim.run import Result, Summary
     from mycelium.sim.scenario import Scenario
 
 SEEDS_MAX: Final = 1_000_000
-_REFRESH_S: Final = 0.2
 
 
 def register(app: typer.Typer) -> None:
@@ -75,6 +72,8 @@ def run(
 def list_scenarios(json: Json = False) -> None:
     """List the scenarios that come with Mycelium.
 
+    With --json one object each: name, summary, nodes.
+
     Example:
 
         mycelium sim list
@@ -104,11 +103,13 @@ def _seeds(text: str | None, seed: int) -> list[int]:
 def _one(scenario: Scenario, seed: int, json: bool) -> Result:
     from mycelium.sim.run import run as run_scenario
 
-    line = _Line(json)
-    try:
-        result = run_scenario(scenario, seed, line.progress())
-    finally:
-        line.clear()
+    with progress.line("simulated", "s", json=json) as line:
+
+        def tell(phase: str, now_s: float, end_s: float) -> None:
+            line.what, line.total = f"{phase}, simulated", int(end_s)
+            line.at(int(now_s))
+
+        result = run_scenario(scenario, seed, tell if line.on else None)
     if json:
         output.emit(result.summary.as_dict())
     else:
@@ -121,22 +122,22 @@ def _many(scenario: Scenario, seeds: list[int], json: bool) -> int:
     from mycelium.sim.run import run as run_scenario
 
     failed = 0
-    line = _Line(json)
-    for at, seed in enumerate(seeds):
-        line.show(f"seed {seed}, {at} of {len(seeds)} done, {failed} failed")
-        try:
-            summary = run_scenario(scenario, seed).summary
-        except SimulationFailed as error:
-            failed += 1
-            line.clear()
-            if json:
-                output.emit({"seed": seed, "error": str(error)})
+    with progress.line("running", "seeds", len(seeds), json=json) as line:
+        for at, seed in enumerate(seeds):
+            line.what = f"seed {seed}, {failed} failed"
+            line.at(at)
+            try:
+                summary = run_scenario(scenario, seed).summary
+            except SimulationFailed as error:
+                failed += 1
+                line.clear()
+                if json:
+                    output.emit({"seed": seed, "error": str(error)})
+                else:
+                    output.line(f"seed {seed} failed: {error}")
             else:
-                output.line(f"seed {seed} failed: {error}")
-        else:
-            if json:
-                output.emit(summary.as_dict())
-    line.clear()
+                if json:
+                    output.emit(summary.as_dict())
     if not json:
         output.line(f"{scenario.target}: {len(seeds)} seeds, {failed} failed")
     return failed
@@ -181,29 +182,3 @@ def _draw(path: Path, result: Result) -> None:
         f"{summary.copies_per_delivery:.2f} copies each, seed {summary.seed}"
     )
     path.write_text(svg(result.propagation, summary.nodes - 1, title, subtitle), encoding="utf-8")
-
-
-class _Line:
-    """One line on a terminal that is written over again and again; nothing elsewhere, nor with --json."""
-
-    def __init__(self, json: bool) -> None:
-        self._on = sys.stderr.isatty() and not json
-        self._last_s = 0.0
-
-    def progress(self) -> Progress | None:
-        return self._tell if self._on else None
-
-    def _tell(self, phase: str, now_s: float, end_s: float) -> None:
-        if time.monotonic() - self._last_s >= _REFRESH_S:
-            self.show(f"{phase}: {now_s:.1f} s simulated, {end_s:.0f} at most")
-
-    def show(self, text: str) -> None:
-        if self._on:
-            self._last_s = time.monotonic()
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-
-    def clear(self) -> None:
-        if self._on:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()

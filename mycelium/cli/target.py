@@ -7,7 +7,7 @@ hotkey named by the options. Adds these options, and --json, to a command's sign
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -15,18 +15,33 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from mycelium.cli import output
-from mycelium.errors import UsageError
+from mycelium.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from mycelium.identity.keys import Keypair
     from mycelium.node.remote import RemoteNode
+    from mycelium.node.settings import Settings
 
 PANEL: Final = "Which node, and as whom"
 
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", envvar="MYCELIUM_CONFIG", help="Own node: its node.toml.", rich_help_panel=PANEL
+        "--config",
+        "-c",
+        envvar="MYCELIUM_CONFIG",
+        help="Own node: its node.toml. Else ./node.toml, ~/.config/mycelium/config.toml, "
+        "/etc/mycelium/config.toml.",
+        rich_help_panel=PANEL,
+    ),
+]
+EnvFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--env-file",
+        envvar="MYCELIUM_ENV_FILE",
+        help="Read variables from this file too, as of an .env.",
+        rich_help_panel=PANEL,
     ),
 ]
 Url = Annotated[str | None, typer.Option(help="Another node: ws://HOST:PORT.", rich_help_panel=PANEL)]
@@ -46,6 +61,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a lin
 
 _OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
     "config": (Config, None),
+    "env_file": (EnvFile, None),
     "url": (Url, None),
     "account": (Account, None),
     "wallet": (Wallet, None),
@@ -56,11 +72,30 @@ _OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
 }
 
 
+def load(config: Path | None, env_file: Path | None, flags: Mapping[str, str] | None = None) -> Settings:
+    """The settings of one's own node, from all places. ConfigError. Says which file it is where none was named."""
+    from mycelium.node import configuration
+
+    try:
+        found = configuration.read(config, flags, None, env_file)
+    except ConfigError as error:
+        if not error.what.startswith(configuration.NO_FILE):
+            raise
+        raise ConfigError(
+            f"which node? {error.what}",
+            "give --config FILE, or write one with `mycelium init`; for another node --url ws://HOST:PORT and a hotkey",
+        ) from None
+    if found.how == "found":
+        output.note(f"configuration: {found.path}")
+    return found.settings()
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """The shared options as given."""
 
     config: Path | None
+    env_file: Path | None
     url: str | None
     account: str | None
     wallet: str | None
@@ -77,20 +112,14 @@ class Target:
         account = None if self.account is None else accounts.parse(self.account)
         named = self.wallet is not None or self.hotkey is not None
         keys_given = named + (self.key_file is not None)
-        if self.config is not None:
-            from mycelium.node.settings import Settings
-
-            settings = Settings.load(self.config)
+        if self.config is not None or self.url is None:
+            settings = load(self.config, self.env_file)
             if keys_given:
                 raise UsageError("--config names the hotkey; leave out --wallet, --hotkey and --key-file")
             keypair = settings.keypair()
             if self.url is None:
                 return settings.url, keypair, account or keypair.account
             return self.url, keypair, account
-        if self.url is None:
-            raise UsageError(
-                "which node? give --config FILE for your own, or --url ws://HOST:PORT with a hotkey"
-            )
         if keys_given != 1 or named != (self.wallet is not None and self.hotkey is not None):
             raise UsageError(
                 "with --url, give --wallet and --hotkey, or --key-file, or --config for the hotkey"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -117,8 +118,13 @@ def _write_label(path: Path, label: dict[str, str]) -> None:
         fresh.replace(marker)
 
 
-def restore(backup: Path, target: Path) -> StoreIdentity:
-    """Copy a backup to `target`, which must be empty or absent, under a new generation. The backup is unchanged."""
+def restore(
+    backup: Path, target: Path, each: Callable[[int, int], None] = lambda copied, total: None
+) -> StoreIdentity:
+    """Copy a backup to `target`, which must be empty or absent, under a new generation. The backup is unchanged.
+
+    each: called with the bytes copied so far, and of all.
+    """
     if not (backup / MARKER).is_file():
         raise StoreForeign(
             f"{backup} is not a backup made by `mycelium backup`", "name the directory of a backup"
@@ -129,7 +135,17 @@ def restore(backup: Path, target: Path) -> StoreIdentity:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         # Its files are hard links: RocksDB never changes one in place, but a copy also survives the original's disk.
-        shutil.copytree(backup, temporary)
+        total = sum(path.stat().st_size for path in backup.rglob("*") if path.is_file())
+        copied = 0
+
+        def copy(source: str, destination: str) -> str:
+            nonlocal copied
+            shutil.copy2(source, destination)
+            copied += Path(destination).stat().st_size
+            each(copied, total)
+            return destination
+
+        shutil.copytree(backup, temporary, copy_function=copy)
         store = RocksStore(temporary)
         try:
             identity = read_identity(store)

@@ -12,12 +12,13 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     Cache,
     Checkpoint,
@@ -47,6 +48,7 @@ _REOPEN_BYTES = 4 * 1024 * 1024
 """Free space below which opening again after a full disk would only fail again, and take the reads with it."""
 MARKER = "MYCELIUM"
 """A file by which a data directory is known to be ours, before RocksDB is asked to open it."""
+_VERIFY_STEP = 10_000
 _SPACE_CHECK_BYTES = 8 * 1024 * 1024
 
 
@@ -239,6 +241,45 @@ class RocksStore:
         self._db = None
 
 
+def verify(path: Path, each: Callable[[int], None] = lambda rows: None) -> int:
+    """Read every row of a store that nobody has open, with its checksum; how many there are. Changes no data.
+
+    each: called now and then with the rows read so far. Raises StoreCorrupt, StoreLocked, StoreForeign, StoreError.
+    """
+    options = Options(raw_mode=True)
+    rows = 0
+    try:
+        names = Rdict.list_cf(str(path), options)
+        db = Rdict(
+            str(path),
+            options,
+            column_families={name: Options(raw_mode=True) for name in names if name != "default"},
+            access_type=AccessType.read_only(False),
+        )
+        try:
+            for name in names:
+                reading = ReadOptions()
+                reading.set_verify_checksums(True)
+                family = db if name == "default" else db.get_column_family(name)
+                found = family.iter(reading)
+                found.seek_to_first()
+                while found.valid():
+                    found.value()
+                    rows += 1
+                    if rows % _VERIFY_STEP == 0:
+                        each(rows)
+                    found.next()
+                # An iterator that meets damage is only at its end; its status says that it is not the rows' end.
+                found.status()
+        finally:
+            db.close()
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        raise _translate(error, path) from None
+    return rows
+
+
 def _holding(rows: Iterator[tuple[bytes, bytes]], *kept: object) -> Iterator[tuple[bytes, bytes]]:
     """The rows. RocksDB reads the upper bound where it lies and copies it not: it must live as long as they do."""
     yield from rows
@@ -295,10 +336,17 @@ def _inspect(path: Path) -> bool:
 
 
 def _mark(path: Path) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    marker = path / MARKER
-    if not marker.exists():
-        marker.write_text("A Mycelium data directory. Only `mycelium` should touch what is in it.\n")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        marker = path / MARKER
+        if not marker.exists():
+            marker.write_text("A Mycelium data directory. Only `mycelium` should touch what is in it.\n")
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StoreFull(f"{path}: no space left on the device") from None
+        raise StoreForeign(
+            f"{path} cannot be written: {error.strerror}", "set data_dir to a directory of this user"
+        ) from None
 
 
 def _translate(error: Exception, path: Path) -> StoreError:

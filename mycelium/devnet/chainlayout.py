@@ -138,10 +138,9 @@ def _settings(place: NodePlace, wallet: Wallet, chain: ChainPlace) -> str:
 data_dir = "data"
 listen = {json.dumps(f"{HOST}:{place.port}")}
 
+# By its file, so that WALLET_NAME in ../.env makes no node another's.
 [identity]
-wallet = "{wallet.name}"
-hotkey = "{HOTKEY}"
-wallet_path = "../wallets"
+key_file = "../wallets/{wallet.name}/hotkeys/{HOTKEY}"
 
 [network]
 netuid = {NETUID}

@@ -21,11 +21,13 @@ import msgspec
 import mycelium
 from mycelium.devnet.layout import ChainPlace, NodePlace
 from mycelium.errors import AddressInUse, MyceliumError
+from mycelium.node import options
 
 READY_S: Final = 60
 """A node with much to load takes its time; one that says nothing for this long will not come."""
 STOP_S: Final = 10
 """From SIGTERM to SIGKILL."""
+_FILES: Final = ("MYCELIUM_CONFIG", "MYCELIUM_ENV_FILE")
 _LOG_TAIL_BYTES: Final = 2_000
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 T = TypeVar("T")
@@ -142,10 +144,10 @@ class Process:
         last = tail.splitlines()[-1] if tail else "it said nothing"
         with contextlib.suppress(msgspec.DecodeError):
             failure = msgspec.json.decode(last, type=_Failure)
-            last = failure.message
-            if failure.error == AddressInUse.__name__:
+            last = f"{failure.error} -- {failure.help}" if failure.help else failure.error
+            if failure.kind == AddressInUse.__name__:
                 # Settings are written anew with each start: the ports of a network stand in one place.
-                last = f"{last.split(' -- ')[0]} -- end what does, or set other ports in network.json"
+                last = f"{failure.error} -- end what does, or set other ports in network.json"
         return f": {last} (log: {self._log})"
 
 
@@ -190,11 +192,18 @@ class _Failure(msgspec.Struct):
     """The line in which a node that is run with --json says why it ends."""
 
     error: str
-    message: str
+    help: str
+    kind: str
 
 
 def _environment() -> dict[str, str]:
     """Ours, with the directory of this very package first: the nodes run the code that started them."""
     package = str(Path(mycelium.__file__).parents[1])
     paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}
+    # What the caller's environment says of a node of his own (NETUID, WALLET_NAME) is not for these.
+    kept = {
+        name: text
+        for name, text in os.environ.items()
+        if name not in options.BY_VARIABLE and name not in options.BY_ALIAS and name not in _FILES
+    }
+    return {**kept, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}

@@ -247,6 +247,19 @@ def from_key_file(content: bytes, source: str) -> Keypair:
     return keypair
 
 
+def secret_texts(content: bytes) -> frozenset[str]:
+    """The secrets in a key file, or in what `from_text` reads, for who has to keep them out of what is shown."""
+    try:
+        text = content.decode().strip()
+        fields = json.loads(text) if text.startswith("{") else None
+    except (ValueError, RecursionError):
+        return frozenset()
+    if not isinstance(fields, dict):
+        return frozenset({text})
+    found = (fields.get(name) for name in ("secretSeed", "privateKey", "secretPhrase", "secretKey"))
+    return frozenset(value for value in found if isinstance(value, str) and value)
+
+
 def _from_fields(fields: dict[str, Any]) -> Keypair:
     for name, length in (("secretSeed", SEED_BYTES), ("privateKey", PRIVATE_BYTES)):
         if fields.get(name):

@@ -50,7 +50,18 @@ from mycelium.metagraph.membership import OWNER, Epoch
 from mycelium.node import calls
 from mycelium.node.peercalls import PeerCalls
 from mycelium.node.ratelimit import Quiet
-from mycelium.peer.blacklist import Blacklist, Block, Effect, Forget, Listed, Save, Say, Standing, Unblock
+from mycelium.peer.blacklist import (
+    Blacklist,
+    Block,
+    Effect,
+    Forget,
+    Listed,
+    Rules,
+    Save,
+    Say,
+    Standing,
+    Unblock,
+)
 from mycelium.peer.bucket import Bucket
 from mycelium.peer.claims import Verdict
 from mycelium.peer.hub import CLIENT, Hub
@@ -130,6 +141,10 @@ class Blacklisting:
         owners = [account for account in stakes if epoch.role(account) == OWNER]
         self._act(self.machine.members(stakes, writers, owners, self._now_ms()))
 
+    def follow(self, rules: Rules) -> None:
+        """The operator has other rules from now on."""
+        self._act(self.machine.follow(rules, self._now_ms()))
+
     def tick(self) -> None:
         """Time has passed; call once a second."""
         self._act(self.machine.tick(self._now_ms()))
@@ -177,7 +192,7 @@ class Blacklisting:
     def _act(self, effects: Iterable[Effect], source: Link | None = None) -> None:
         for effect in effects:
             if isinstance(effect, Block):
-                log.warning("%s: %s", format_account(effect.account), effect.why)
+                log.warning("%s has no session here: %s", format_account(effect.account), effect.why)
                 link = self._hub.link_of(effect.account)
                 if link is not None and link.role != CLIENT:
                     link.close(Blacklisted(effect.why))
@@ -284,7 +299,7 @@ class Blacklisting:
             self._frozen.convict(found)
         except Unproven as error:
             # It may hold where the members file or the chain says another time for a block.
-            self._quiet.warning("%s: %s", link.remote, error)
+            self._quiet.warning("%s announced a proof that proves nothing here: %s", link.remote, error)
             self._act(self.machine.failure(account, error.reason, self._now_ms()))
         except ProtocolError as error:
             link.close(error)

@@ -39,6 +39,13 @@ class Bootstrap:
         if self._urls:
             self._task = asyncio.get_running_loop().create_task(self._keep(), name="bootstrap")
 
+    def dial(self, urls: Sequence[str]) -> None:
+        """Another list, from the next round on."""
+        self._urls = list(urls)
+        self.failures = {url: error for url, error in self.failures.items() if url in urls}
+        if self._task is None:
+            self.start()
+
     async def close(self) -> None:
         """Stop; sessions stay. Idempotent."""
         if self._task is not None:

@@ -35,6 +35,7 @@ POLICY: Final = "policy"
 ROTATE: Final = "rotate"
 BLACKLIST: Final = "blacklist"
 TRIM: Final = "trim"
+REACH: Final = "reach"
 
 BLACKLIST_LIST: Final = "list"
 BLACKLIST_EXPLAIN: Final = "explain"

@@ -92,6 +92,11 @@ class Dissemination:
     def _clock_ms(self) -> int:
         return self._hub.clock_ns() // 1_000_000
 
+    def allow(self, uplink_mbit: int) -> None:
+        """The operator says that the uplink is so wide."""
+        self.pushmode.allow(uplink_mbit)
+        self.plumtree.uplink_bytes_s = self.pushmode.uplink_bytes_s
+
     # --- links ------------------------------------------------------------------------------------------
 
     def link_opened(self, link: Link) -> None:

@@ -24,7 +24,7 @@ from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
 from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreError
 from mycelium.identity.account import format as format_account
-from mycelium.metagraph.membership import Epoch, Source, StaticSource
+from mycelium.metagraph.membership import Epoch, Source
 from mycelium.node import absence, advertising, blacklisting, joining, snapshotserving, snapshotting, trimming
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.bootstrap import Bootstrap
@@ -35,6 +35,7 @@ from mycelium.node.incidents import Incidents
 from mycelium.node.metrics import Metrics
 from mycelium.node.peercalls import PeerCalls
 from mycelium.node.presence import Meter, Presence, own_status
+from mycelium.node.reaching import Reaching
 from mycelium.node.replicator import Replicator
 from mycelium.node.roster import Roster
 from mycelium.node.rotating import Rotating
@@ -165,6 +166,14 @@ class Node:
         self.trimming = trimming.of(self)
         self.snapshotserving = snapshotserving.of(self)
         self.snapshotting = snapshotting.of(self, rng)
+        reaching = Reaching(
+            self.peercalls,
+            self.replicator.members,
+            lambda account: self.discovery.book.addresses(account, self.now_ms()),
+            around.clock_ns,
+            rng,
+        )
+        self.service.reach = reaching.ask
         self.dialer = Dialer(self.hub, rng, dial=around.dial)
         self.bootstrap = Bootstrap(self.hub, settings.bootstrap, rng, around.dial)
         self.conditions = Conditions(
@@ -215,7 +224,7 @@ class Node:
         try:
             check_label(settings.data_dir, keypair.account, settings.netuid, joined.genesis)
             if joined.members is not None:
-                _check_clients(settings, joined.members)
+                check_clients(settings, joined.members.epoch())
             store = RocksStore(settings.data_dir)
         except BaseException:
             joined.close()
@@ -228,7 +237,7 @@ class Node:
                 store, tables, keypair, settings.netuid, joined.genesis, authority, around.now_ms
             )
             authority.documents = database.policy_document
-            database.engine.grants = _grants(settings, joined.genesis)
+            database.engine.grants = read_grants(settings, joined.genesis)
             node = cls(settings, source, authority, database, joined.genesis, around=around)
         except BaseException:
             if source is not None:
@@ -418,7 +427,7 @@ class Node:
         # A program's pings and pongs need no answer but the link's own.
 
 
-def _grants(settings: Settings, genesis: bytes) -> list[bytes]:
+def read_grants(settings: Settings, genesis: bytes) -> list[bytes]:
     """The grants that the settings name. ConfigError for one that is none, or of another account."""
     found = []
     account, network = settings.keypair().account, grants.network_id(settings.netuid, genesis)
@@ -436,11 +445,9 @@ def _grants(settings: Settings, genesis: bytes) -> list[bytes]:
     return found
 
 
-def _check_clients(settings: Settings, members: StaticSource) -> None:
+def check_clients(settings: Settings, epoch: Epoch) -> None:
     """A member that were also a client would be served calls and never replicate. ConfigError."""
-    both = sorted(
-        format_account(account) for account in settings.clients if members.epoch().may_read(account)
-    )
+    both = sorted(format_account(account) for account in settings.clients if epoch.may_read(account))
     if both:
         raise ConfigError(
             f"{settings.path}: [auth] clients lists {', '.join(both)}, a member of the network",

@@ -49,6 +49,10 @@ class Roster:
         self.holders: list[bytes] = []
         self.epoch_number = -1
 
+    def dial(self, urls: Mapping[bytes, tuple[str, ...]]) -> None:
+        """Other addresses of the operator's; the next `follow` dials them."""
+        self._urls = urls
+
     def follow(self, epoch: Epoch) -> None:
         """Make the sessions fit the epoch: dial who holds the store, forget who left, end sessions without a right."""
         own = self._hub.local.account

@@ -64,6 +64,8 @@ class Service:
         """What answers calls about the blacklist, set by the node."""
         self.trim: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
         """What drops superseded batches from the log, set by the node."""
+        self.reach: Callable[[], Awaitable[Any]] | None = None
+        """What asks members whether they reach this node, set by the node."""
         self.handlers: dict[str, Handler] = {
             calls.GET: self._get,
             calls.WRITE: self._guarded(self._write),
@@ -76,12 +78,17 @@ class Service:
             calls.ROTATE: self._rotated,
             calls.BLACKLIST: self._blacklisted,
             calls.TRIM: self._trimmed,
+            calls.REACH: self._guarded(self._reached),
         }
         self.streams: dict[str, Stream] = {
             calls.FETCH: _closing(self._fetch),
             calls.SCAN: _closing(self._scan),
             calls.WATCH: _closing(self._watch),
         }
+
+    def allow(self, clients: frozenset[bytes]) -> None:
+        """Let these accounts do everything, beside the node's own, and no others."""
+        self._allowed = clients | {self._database.account}
 
     def may_call(self, account: bytes) -> bool:
         """Whether this account may use the API, for reading at least."""
@@ -229,6 +236,10 @@ class Service:
         if self.trim is None:
             raise UsageError("this node keeps its whole log")
         return calls.encode(dict(await self.trim()))
+
+    async def _reached(self, body: bytes) -> bytes:
+        del body
+        return calls.encode([] if self.reach is None else await self.reach())
 
     async def _checkpoint(self, link: Caller, body: bytes) -> bytes:
         # It writes where the node may write: for the operator, who holds the hotkey, and not for every client.

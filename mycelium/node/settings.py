@@ -36,6 +36,9 @@ pardon_tao = 1000
 [store]                            # how much of the log is kept: see `store_settings`
 log_keep_hours = 168
 
+[log]                              # how much the daemon says: see `log_settings`
+level = "warning"
+
 [tables.scores]
 merge = "lww"                      # lww, counter, set, append, own
 space = "main"
@@ -60,11 +63,13 @@ from mycelium import config
 from mycelium.database.access import SYS
 from mycelium.errors import ConfigError
 from mycelium.identity import account as accounts
+from mycelium.identity import keys
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
 from mycelium.metagraph.membership import check_url
-from mycelium.node import blacklist_settings, chain_settings, rotation_settings, store_settings
+from mycelium.node import blacklist_settings, chain_settings, log_settings, rotation_settings, store_settings
 from mycelium.node.chain_settings import ChainSettings
+from mycelium.node.log_settings import LogSettings
 from mycelium.node.store_settings import StoreSettings
 from mycelium.peer import endpoints
 from mycelium.peer.blacklist import Rules
@@ -103,6 +108,22 @@ class IdentitySettings:
         if self.seed_env:
             return wallets.from_env(self.seed_env)
         return wallets.load(self.wallet, self.hotkey, self.wallet_path or wallets.WALLETS)
+
+    @property
+    def file(self) -> Path | None:
+        """The hotkey's file; None where a variable holds it."""
+        if self.seed_env:
+            return None
+        if self.key_file is not None:
+            return self.key_file
+        root = self.wallet_path or Path(wallets.WALLETS).expanduser()
+        return root / self.wallet / "hotkeys" / self.hotkey
+
+    def secret_texts(self, environ: Mapping[str, str]) -> frozenset[str]:
+        """The hotkey's secret as text, in every form it has: for `redaction` alone. Raises KeyFileError."""
+        keypair, file = self.keypair(), self.file
+        raw = environ.get(self.seed_env, "").encode() if file is None else file.read_bytes()
+        return keys.secret_texts(raw) | keys.secret_texts(keypair.key_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +164,20 @@ class Settings:
     uplink_mbit: int = UPLINK_MBIT
     mesh: Mesh = MESH
     store: StoreSettings = field(default_factory=StoreSettings)
+    log: LogSettings = field(default_factory=LogSettings)
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
-        """Read `path`. Raises ConfigError that names every mistake with its line and remedy."""
-        path = Path(path).expanduser().absolute()
-        file = TomlFile(path, "configuration file")
+        """Read `path` and nothing else: `node.configuration` adds the environment and flags.
+
+        Raises ConfigError that names every mistake with its line and remedy.
+        """
+        return cls.parse(TomlFile(Path(path).expanduser().absolute(), "configuration file"))
+
+    @classmethod
+    def parse(cls, file: TomlFile) -> Settings:
+        """The settings in a file that was read. ConfigError, as in `load`."""
+        path = file.path
         base = path.parent
         node = file.root.section("node", "a [node] section with data_dir")
         data_dir = _path(base, node.text("data_dir", 'a directory, data_dir = "data"'))
@@ -189,6 +218,7 @@ class Settings:
             file.root.section("blacklist", "a [blacklist] section", required=False)
         )
         store = store_settings.parse(file.root.section("store", "a [store] section", required=False))
+        log = log_settings.parse(file.root.section("log", "a [log] section", required=False))
         file.root.finish()
         file.check()
         return cls(
@@ -212,6 +242,7 @@ class Settings:
             blacklist=blacklist,
             uplink_mbit=uplink_mbit,
             store=store,
+            log=log,
         )
 
     @property

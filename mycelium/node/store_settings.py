@@ -2,7 +2,7 @@
 
 ```toml
 [store]                            # all of it may be left out
-log_keep_hours = 168               # what was overwritten is kept in the log for so long; without it, for good
+log_keep_hours = 168               # what was overwritten is kept in the log for so long; 0: for good
 snapshot_lack = 200000             # a node that lacks so many changes fetches a snapshot and not the log; 0: never
 ```
 """
@@ -27,9 +27,7 @@ class StoreSettings:
 
 def parse(section: Section) -> StoreSettings:
     """Read the section; mistakes are recorded in its file."""
-    hours = None
-    if "log_keep_hours" in section:
-        hours = section.integer("log_keep_hours", 0, LOG_KEEP_HOURS_MAX)
+    hours = section.integer("log_keep_hours", 0, LOG_KEEP_HOURS_MAX, 0)
     lack = section.integer("snapshot_lack", 0, _LACK_MAX, SNAPSHOT_LACK_MIN)
     section.finish()
-    return StoreSettings(hours, lack)
+    return StoreSettings(hours or None, lack)

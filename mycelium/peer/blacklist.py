@@ -204,6 +204,12 @@ class Blacklist:
             self.scores.forgive(account)
         return self._changed(now_ms)
 
+    def follow(self, rules: Rules, now_ms: int) -> list[Effect]:
+        """Other rules, from now on; what is held against somebody stays."""
+        self.rules = rules
+        self.scores.allow(rules.failures)
+        return self._changed(now_ms)
+
     def failure(self, account: bytes, reason: str, now_ms: int) -> list[Effect]:
         """It broke a rule; reason: of the ProtocolError."""
         return self._fault(account, reason, weight(reason), now_ms)

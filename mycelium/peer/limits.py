@@ -137,3 +137,10 @@ PASSED_OVER_BURST: Final = 256
 what it took itself, and so next to none; who sends more has himself to blame."""
 TREE_HELD_MAX: Final = 1_024
 """Batches that came along a tree and are not due yet; they go on when they are applied."""
+
+
+REACH_DIAL_S: Final = 3
+"""A member that is asked whether it reaches us tries each of our addresses for so long."""
+REACH_PER_MIN: Final = 6
+REACH_BURST: Final = 6
+"""So often this node dials for members who ask, all together: a connection each, of at most ENDPOINT_ADDRESSES_MAX."""

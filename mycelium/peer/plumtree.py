@@ -143,7 +143,7 @@ class Plumtree:
         self._may_read = may_read
         self._holds = holds
         self._rng = rng
-        self._uplink_bytes_s = uplink_bytes_s
+        self.uplink_bytes_s = uplink_bytes_s
         self._links: dict[int, _Link] = {}
         self._trees: OrderedDict[Branch, _Branches] = OrderedDict()
         self._recent: OrderedDict[Ref, _Recent] = OrderedDict()
@@ -475,7 +475,7 @@ class Plumtree:
         return pruned_ms is not None and now_ms - pruned_ms < TREE_SHY_MS
 
     def _wait(self, ref: Ref, missing: _Missing, until_ms: int) -> None:
-        missing.due_ms = until_ms + _PATIENCE * missing.size * 1000 // self._uplink_bytes_s
+        missing.due_ms = until_ms + _PATIENCE * missing.size * 1000 // self.uplink_bytes_s
         self._turn += 1
         heapq.heappush(self._timers, (missing.due_ms, self._turn, ref))
 

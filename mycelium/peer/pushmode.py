@@ -38,10 +38,15 @@ class PushMode:
     def __init__(self, uplink_mbit: int = UPLINK_MBIT) -> None:
         self.mode = Mode.DIRECT
         self.why = ""
-        self.uplink_bytes_s = max(1, uplink_mbit) * _BYTES_S_PER_MBIT
+        self.uplink_bytes_s = 0
+        self.allow(uplink_mbit)
         self._level_bytes = 0.0
         self._measured_ms = 0
         self._reason_ms = 0
+
+    def allow(self, uplink_mbit: int) -> None:
+        """So wide is the uplink, from the next decision on."""
+        self.uplink_bytes_s = max(1, uplink_mbit) * _BYTES_S_PER_MBIT
 
     def relayed(self, size_bytes: int, now_ms: int) -> None:
         """What was sent for others takes its part of the uplink too."""

@@ -67,6 +67,10 @@ class Scores(Generic[Key]):
     def __len__(self) -> int:
         return len(self._points)
 
+    def allow(self, failures: int) -> None:
+        """Another line, from now on."""
+        self._whole = failures * POINT
+
     def points(self, key: Key, now_ms: int) -> int:
         """What is held against somebody now; 0 for whoever did nothing of late."""
         found = self._points.get(key)

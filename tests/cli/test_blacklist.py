@@ -98,7 +98,7 @@ def test_what_cannot_be_done(pair, arguments, said):
     _, err = invoke("blacklist", *arguments, "--config", one.config, code=2)
     assert said in err
     _, err = invoke("blacklist", *arguments, "--config", one.config, "--json", code=2)
-    assert said in json.loads(err)["message"]
+    assert said in json.loads(err)["error"]
 
 
 def test_a_node_does_not_list_itself(pair):

@@ -80,7 +80,7 @@ def test_hex_keys(place):
     (found,) = clikit.invoke_json("get", "records", "ff00ee", "--hex-key", "--config", place.config)
     assert found["key"] == {"$bytes": "/wDu"}
     _, err = clikit.invoke("get", "records", "xyz", "--hex-key", "--config", place.config, code=2)
-    assert err == "error: KEY is not hex: 'xyz'\n"
+    assert err == "error: KEY is not hex: 'xyz' -- see --help\n"
 
 
 def test_counter_set_append_and_own(place, key):
@@ -222,8 +222,9 @@ def test_an_unknown_table_names_those_that_are(place):
     out, err = clikit.invoke("get", "recrods", "k", "--config", place.config, "--json", code=2)
     assert out == ""
     assert json.loads(err) == {
-        "error": "UnknownTable",
-        "message": "no table 'recrods' is declared; declared: facts, groups, hits, notes, records",
+        "error": "no table 'recrods' is declared; declared: facts, groups, hits, notes, records",
+        "help": "declare it in [tables], or name one that is",
+        "kind": "UnknownTable",
     }
 
 

@@ -444,7 +444,7 @@ def test_a_hotkey_that_is_not_registered_is_said(tmp_path, caplog):
     stranger = Keypair.generate()
     wallet.write_file(tmp_path / "stranger.json", stranger)
     config = network.nodes[0].config
-    lines = [line for line in config.read_text().splitlines() if not line.startswith(("wallet", "hotkey"))]
+    lines = [line for line in config.read_text().splitlines() if not line.startswith("key_file")]
     at = lines.index("[identity]")
     lines.insert(at + 1, f'key_file = "{tmp_path / "stranger.json"}"')
     config.write_text("\n".join(lines))

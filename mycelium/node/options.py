@@ -1,0 +1,272 @@
+"""The table of every setting: its name, kind, default, meaning, and the environment variables that set it.
+
+One place from which the environment and the flags, `mycelium config`, `mycelium init` and the documentation draw. A
+test holds it against what the parsers of `settings` and `*_settings` ask for, so that a setting that is missing here,
+or is here and read nowhere, fails. Data; reads nothing.
+
+A setting's own variable is made from its name: `node.data_dir` is MYCELIUM_NODE_DATA_DIR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mycelium.chain import networks
+from mycelium.config import ROTATION_OVERLAP_S, ROTATION_PERIOD_S, ROTATION_PORTS
+from mycelium.database.limits import SNAPSHOT_LACK_MIN
+from mycelium.metagraph.membership import TEMPO
+from mycelium.node import chain_settings, log_settings, settings
+from mycelium.peer import limits
+
+PREFIX: Final = "MYCELIUM_"
+REQUIRED: Final = "required"
+"""In place of a default: there must be a value."""
+TEXT, INTEGER, FLAG, STRINGS, TABLE = "text", "integer", "flag", "strings", "table"
+"""Kinds of values. As text: a flag is true or false; strings have commas between; a table is TOML in { }."""
+_RAO: Final = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting. path: as in the file, `*` for a name of the operator's own. meaning: one sentence.
+
+    aliases: variables of Fiber and of the Bittensor SDK that mean the same, the strongest first. reload: whether SIGHUP
+    changes it in a running node. secret: its value is shown nowhere.
+    """
+
+    path: str
+    kind: str
+    default: Any
+    meaning: str
+    aliases: tuple[str, ...] = ()
+    reload: bool = False
+    secret: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of its own; "" for one below a name of the operator's."""
+        return "" if "*" in self.path else variable(self.path)
+
+    @property
+    def section(self) -> str:
+        """The first part of its path."""
+        return self.path.partition(".")[0]
+
+    def matches(self, path: str) -> bool:
+        """Whether a path as the file has it is this setting."""
+        mine, theirs = self.path.split("."), path.split(".", self.path.count("."))
+        if mine[0] == "tables" and len(mine) == 3:
+            # Names of tables have dots in them.
+            head, _, last = path.rpartition(".")
+            theirs = [*head.split(".", 1), last]
+        return len(mine) == len(theirs) and all(
+            a in ("*", b) and b for a, b in zip(mine, theirs, strict=True)
+        )
+
+
+def variable(path: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + path.replace(".", "_").upper()
+
+
+OPTIONS: Final = (
+    # --- node ---
+    Option("node.data_dir", TEXT, REQUIRED, "Directory of the store; relative to this file's directory."),
+    Option("node.listen", TEXT, settings.DEFAULT_LISTEN, "HOST:PORT to listen on; port 0 takes a free one."),
+    Option(
+        "node.advertise",
+        STRINGS,
+        [],
+        "Hosts that members are told to dial; [] for none. Without it that of listen, or the one on chain.",
+    ),
+    Option(
+        "node.bootstrap",
+        STRINGS,
+        [],
+        "Addresses dialled while there is no session: ws://HOST:PORT.",
+        (),
+        True,
+    ),
+    Option(
+        "node.uplink_mbit",
+        INTEGER,
+        limits.UPLINK_MBIT,
+        "Width of the uplink in Mbit/s: pushing to everybody takes 40 % of it, beyond that changes go along a tree.",
+        (),
+        True,
+    ),
+    # --- identity ---
+    Option("identity.wallet", TEXT, None, "The wallet that the hotkey is in.", ("WALLET_NAME", "BT_WALLET")),
+    Option(
+        "identity.hotkey",
+        TEXT,
+        None,
+        "The hotkey's name in the wallet.",
+        ("HOTKEY_NAME", "WALLET_HOTKEY", "BT_WALLET_HOTKEY"),
+    ),
+    Option(
+        "identity.wallet_path",
+        TEXT,
+        None,
+        "Directory of the wallets; ~/.bittensor/wallets unless set.",
+        ("BT_WALLET_PATH", "WALLET_PATH"),
+    ),
+    Option("identity.key_file", TEXT, None, "Instead of a wallet: the hotkey's file."),
+    Option("identity.seed_env", TEXT, None, "Instead of a wallet: the variable that holds the seed."),
+    # --- network ---
+    Option("network.netuid", INTEGER, REQUIRED, "The subnet's number.", ("NETUID", "BT_NETUID")),
+    Option(
+        "network.genesis", TEXT, "", "Hash of the chain's first block; that of the named network unless set."
+    ),
+    # --- chain ---
+    Option(
+        "chain.network",
+        TEXT,
+        "",
+        f"Network whose chain says who is a member: {', '.join(networks.NETWORKS)}; {networks.DEFAULT} unless set.",
+        ("SUBTENSOR_NETWORK", "BT_NETWORK"),
+    ),
+    Option(
+        "chain.endpoints",
+        STRINGS,
+        [],
+        "Instead of a network: addresses of nodes of the chain; the first that works is used, another confirms.",
+        ("SUBTENSOR_ADDRESS", "BT_CHAIN_ENDPOINT"),
+    ),
+    Option(
+        "chain.archive",
+        STRINGS,
+        [],
+        "Endpoints asked for what the others have pruned.",
+        ("BT_ARCHIVE_ENDPOINTS",),
+    ),
+    Option(
+        "chain.stake_min_tao",
+        TEXT,
+        chain_settings.STAKE_MIN_TAO,
+        "Stake that makes a member with a permit a validator, in TAO; the same on every node.",
+    ),
+    Option("chain.epoch_blocks", INTEGER, TEMPO, "Length of an epoch in blocks; the same on every node."),
+    Option("chain.observers", STRINGS, [], "SS58 accounts that may read and hold no place on chain."),
+    Option(
+        "chain.change_percent_max",
+        INTEGER,
+        chain_settings.CHANGE_PERCENT_MAX,
+        "A member set that changes by more, in percent, needs a second endpoint that says the same.",
+    ),
+    Option(
+        "chain.outage_max_s",
+        INTEGER,
+        chain_settings.OUTAGE_MAX_S,
+        "Seconds for which writes go on while the chain does not answer.",
+    ),
+    # --- membership ---
+    Option("membership.file", TEXT, REQUIRED, "Instead of [chain]: the file of members and roles."),
+    # --- peers ---
+    Option(
+        "peers", TABLE, {}, "Where members are reached that announce no address, or a wrong one.", (), True
+    ),
+    Option("peers.*", STRINGS, [], "The addresses of one account: ws://HOST:PORT.", (), True),
+    # --- rotation ---
+    Option(
+        "rotation.range",
+        TEXT,
+        f"{ROTATION_PORTS[0]}-{ROTATION_PORTS[1]}",
+        "Ports to listen on in turn, FIRST-LAST; a firewall must let all of them through.",
+    ),
+    Option("rotation.period_s", INTEGER, ROTATION_PERIOD_S, "Seconds between two rotations."),
+    Option("rotation.overlap_s", INTEGER, ROTATION_OVERLAP_S, "Seconds for which the old port accepts too."),
+    Option("rotation.enabled", FLAG, True, "Whether it rotates by itself; else only when asked."),
+    # --- blacklist ---
+    Option(
+        "blacklist.failures",
+        INTEGER,
+        limits.BLACKLIST_FAILURES,
+        "Broken rules within an hour that greylist an account.",
+        (),
+        True,
+    ),
+    Option(
+        "blacklist.greylist_s",
+        INTEGER,
+        limits.GREYLIST_MS // 1000,
+        "Seconds for which a greylisted account has no session.",
+        (),
+        True,
+    ),
+    Option(
+        "blacklist.greylistings",
+        INTEGER,
+        limits.GREYLISTINGS_MAX,
+        "Greylistings that blacklist an account until it is removed by command.",
+        (),
+        True,
+    ),
+    Option(
+        "blacklist.pardon_tao",
+        INTEGER,
+        limits.PARDON_RAO // _RAO,
+        "Stake in TAO of an account that is spared; 0 spares nobody for it.",
+        (),
+        True,
+    ),
+    Option(
+        "blacklist.claims", FLAG, True, "Whether others are told whom this node has greylisted.", (), True
+    ),
+    Option("blacklist.always", STRINGS, [], "SS58 accounts that never have a session.", (), True),
+    Option("blacklist.never", STRINGS, [], "SS58 accounts that are never listed.", (), True),
+    # --- store ---
+    Option(
+        "store.log_keep_hours",
+        INTEGER,
+        0,
+        "Hours for which the log keeps what was overwritten; 0: for good.",
+    ),
+    Option(
+        "store.snapshot_lack",
+        INTEGER,
+        SNAPSHOT_LACK_MIN,
+        "A node that lacks so many changes fetches a snapshot and not the log; 0: never.",
+    ),
+    # --- tables ---
+    Option("tables", TABLE, REQUIRED, "The tables: NAME = { merge, space } for each."),
+    Option("tables.*.merge", TEXT, REQUIRED, f"How writes of one key meet: {', '.join(settings.MERGES)}."),
+    Option("tables.*.space", TEXT, settings.DEFAULT_SPACE, "The space it is in."),
+    # --- auth ---
+    Option(
+        "auth.mode", TEXT, settings.AUTH_MODES[0], '"session", or "signed": each message has a signature.'
+    ),
+    Option("auth.clients", STRINGS, [], "SS58 accounts of programs that may use this node.", (), True),
+    Option("auth.grants", STRINGS, [], "Files of grants that this node's account holds."),
+    # --- log ---
+    Option("log.level", TEXT, log_settings.DEFAULT_LEVEL, "debug, info, warning or error.", (), True),
+    Option(
+        "log.format",
+        TEXT,
+        log_settings.DEFAULT_FORMAT,
+        '"auto" is console on a terminal and JSON lines elsewhere; or "console", or "json".',
+    ),
+)
+"""In the order of the file."""
+
+PROGRAM_VARIABLES: Final = {
+    "MYCELIUM_CONFIG": "The configuration file, where no --config names one.",
+    "MYCELIUM_ENV_FILE": "A file of variables in the form of .env, where no --env-file names one.",
+    "MYCELIUM_CHAIN_URL": "The development chain that `mycelium devnet fault` is for.",
+    "MYCELIUM_SESSIONS": "0: miners and validators on the Fiber-shaped API use no sessions.",
+    "MYCELIUM_REQUIRE_SIGNED_KEY": "1: take no encryption key that the miner has not signed.",
+    "MYCELIUM_DEBUG": "When building: C assertions, no optimisation.",
+    "MYCELIUM_ANNOTATE": "When building: Cython's HTML.",
+}
+"""Variables that begin with MYCELIUM_ and are no setting of a node."""
+
+
+def find(path: str) -> Option | None:
+    """The setting that a path means, as `node.listen` or `tables.scores.merge`."""
+    return next((option for option in OPTIONS if option.matches(path)), None)
+
+
+SECTIONS: Final = tuple(dict.fromkeys(option.section for option in OPTIONS))
+BY_VARIABLE: Final = {option.variable: option for option in OPTIONS if option.variable}
+BY_ALIAS: Final = {alias: option for option in OPTIONS for alias in option.aliases}
