@@ -97,6 +97,9 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
                 await opening
             return await asked
         node = await opening
+        from mycelium.admin.server import open_admin
+
+        admin = await stack.enter_async_context(open_admin(node)) if node.settings.admin.enabled else None
         ready = {
             "event": "ready",
             "url": node.url,
@@ -104,12 +107,14 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
             "generation": node.generation,
             "pid": os.getpid(),
             "data_dir": str(node.settings.data_dir),
+            "admin": "" if admin is None else admin.url,
         }
         if json:
             output.emit(ready)
         else:
             output.line(
                 f"ready: {ready['url']} as {ready['account']}, data in {ready['data_dir']}, pid {ready['pid']}"
+                + (f", dashboard {ready['admin']}" if admin else "")
             )
         return await asked
 

@@ -174,6 +174,11 @@ class SyncMachine:
         differed = sum(len(peer.differed) for peer in self._peers.values())
         return 1.0 if not spaces else 1.0 - differed / spaces
 
+    def compared(self, peer: int) -> dict[str, bool]:
+        """Of each space that the peer spoke of: whether it holds the same as this node, by its last ping."""
+        state = self._peers.get(peer)
+        return {} if state is None else {space: space not in state.differed for space in state.greeted}
+
     def digest_seen(self, peer: int, space: str, digest: bytes, now_ms: int) -> SyncRequest | None:
         """The peer's ping said this of a space. Returns the request to send it, if any."""
         state = self._peers.get(peer)

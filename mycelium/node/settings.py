@@ -33,6 +33,9 @@ range = "9090-9100"
 [blacklist]                        # who gets no session: see `blacklist_settings`
 pardon_tao = 1000
 
+[admin]                            # health, metrics and the dashboard over HTTP: see `admin_settings`
+listen = "127.0.0.1:9091"
+
 [tables.scores]
 merge = "lww"                      # lww, counter, set, append, own
 space = "main"
@@ -60,7 +63,8 @@ from mycelium.identity import account as accounts
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
 from mycelium.metagraph.membership import check_url
-from mycelium.node import blacklist_settings, chain_settings, rotation_settings
+from mycelium.node import admin_settings, blacklist_settings, chain_settings, rotation_settings
+from mycelium.node.admin_settings import AdminSettings
 from mycelium.node.chain_settings import ChainSettings
 from mycelium.peer import endpoints
 from mycelium.peer.blacklist import Rules
@@ -138,6 +142,7 @@ class Settings:
     blacklist: Rules = field(default_factory=Rules)
     uplink_mbit: int = UPLINK_MBIT
     mesh: Mesh = MESH
+    admin: AdminSettings = field(default_factory=AdminSettings)
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
@@ -183,6 +188,7 @@ class Settings:
         blacklist = blacklist_settings.parse(
             file.root.section("blacklist", "a [blacklist] section", required=False)
         )
+        admin = admin_settings.parse(file.root.section("admin", "an [admin] section", required=False), base)
         file.root.finish()
         file.check()
         return cls(
@@ -205,6 +211,7 @@ class Settings:
             rotation=rotation,
             blacklist=blacklist,
             uplink_mbit=uplink_mbit,
+            admin=admin,
         )
 
     @property
