@@ -64,7 +64,7 @@ class Connection(Bounded):
             return False
         clients = (getattr(one, "client", None) for one in self.connections)
         theirs = sum(client is not None and client[0] == self.client[0] for client in clients)
-        return theirs > limits.CONNECTIONS_PER_ADDRESS_MAX
+        return bool(theirs > limits.CONNECTIONS_PER_ADDRESS_MAX)
 
     def _look(self) -> None:
         now_s = self.loop.time()
@@ -131,7 +131,12 @@ async def open_admin(node: Node, settings: AdminSettings | None = None) -> Async
     watch.start()
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
     try:
-        await server.up.wait()
+        # Whichever comes first: a server that cannot start says why.
+        await asyncio.wait(
+            {serving, asyncio.ensure_future(server.up.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
+        if serving.done():
+            serving.result()
         log.info("dashboard, health and metrics: %s", url)
         yield Admin(node, url, watch, live)
     finally:

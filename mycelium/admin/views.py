@@ -225,13 +225,14 @@ def epoch_age_s(node: Node, now_ms: int) -> float | None:
 
 def snapshot(node: Node, found: Health) -> dict[str, Any]:
     """What a dashboard shows of this second."""
-    own = node.node_status()
+    own, present = node.node_status(), node.source.epoch()
     return {
         "now_ms": node.now_ms(),
         "version": __version__,
         "account": name_of(node.account),
-        "role": node.source.epoch().role(node.account),
-        "stake_tao": round(_stake(node.source.epoch(), node.account) / _TAO, 3),
+        "role": present.role(node.account),
+        "uid": None if node.account not in present.members else present.members[node.account].uid,
+        "stake_tao": round(_stake(present, node.account) / _TAO, 3),
         "url": node.url,
         "netuid": node.settings.netuid,
         "health": health(found, node.now_ms()),

@@ -81,7 +81,7 @@ class Watch:
         node, now_s = self.node, time.monotonic()
         if self.health.look(facts(node), node.now_ms()):
             missing = "; ".join(f"{check.name}: {check.text}" for check in self.health.missing())
-            node.events.add(events.NOT_READY if missing else events.READY, missing or "ready")
+            node.events.add(events.NOT_READY if missing else events.READY, missing or "every check passes")
         self._note_sync(now_s)
         counts = node.metrics
         self.history.add(

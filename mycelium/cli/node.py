@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,6 +20,9 @@ from mycelium.cli.target import Json, Session, connected
 from mycelium.config import DRAIN_S
 from mycelium.errors import ConfigError, LinkError
 from mycelium.identity import account as accounts
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", envvar="MYCELIUM_CONFIG", help="The node's settings, node.toml.")
@@ -31,6 +35,7 @@ def register(app: typer.Typer, node_app: typer.Typer) -> None:
     """Add the commands."""
     node_app.command("run")(run)
     connected(node_app, "status")(status)
+    connected(app, "status")(status)
     app.command("backup")(backup)
     app.command("restore")(restore)
 
@@ -134,24 +139,46 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, end: Any) -> None:
     loop.call_soon_threadsafe(end, 0)
 
 
-async def status(session: Session) -> None:
+async def status(
+    session: Session,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="With --watch: seconds between two looks.")] = 1.0,
+    times: Annotated[int, typer.Option(min=0, help="With --watch: end after so many looks; 0 is never.")] = 0,
+) -> None:
     """Show what a running node holds and whom it is connected to.
 
-    Members that it dials and does not reach stand at the end, with the reason.
+    Members that it dials and does not reach stand at the end, with the
+    reason. With --watch and --json one line for each look. The same in a
+    browser: the dashboard, whose address `node run` prints.
 
     Examples:
 
-        mycelium node status --config node.toml
+        mycelium status --config node.toml
+
+        mycelium status --config node.toml --watch
 
         mycelium node status --url ws://127.0.0.1:9090 --key-file hot.json --json
     """
-    found = await session.node.status()
-    if session.json:
-        output.emit(found)
-        return
     from mycelium.cli.status import status_view
 
-    output.console().print(status_view(found))
+    console = output.console()
+    looks = itertools.count(1) if watch and not times else range(1, max(1, times if watch else 1) + 1)
+    with contextlib.ExitStack() as stack:
+        live: Live | None = None
+        if watch and console.is_terminal and not session.json:
+            from rich.live import Live
+
+            live = stack.enter_context(Live(console=console, auto_refresh=False, screen=True))
+        for look in looks:
+            if look > 1:
+                await asyncio.sleep(every)
+            found = await session.node.status()
+            if session.json:
+                output.emit(found)
+            elif live is not None:
+                live.update(status_view(found), refresh=True)
+            else:
+                console.print(status_view(found))
 
 
 def backup(

@@ -381,7 +381,7 @@ class Node:
     def _opened(self, link: Link) -> None:
         if link.role != CLIENT:
             self.events.add(
-                kinds.OPENED, f"a session {'from' if link.inbound else 'to'} {link.remote}", link.account
+                kinds.OPENED, f"{'from' if link.inbound else 'to'} {link.remote}", link.account
             )
             self.peercalls.link_opened(link)
             self.replicator.link_opened(link)
@@ -393,7 +393,7 @@ class Node:
         if error is not None:
             log.info("session with %s ended: %s", link.remote, error)
         if link.role != CLIENT:
-            self.events.add(kinds.CLOSED, str(error or "the session ended"), link.account)
+            self.events.add(kinds.CLOSED, str(error or "with a goodbye"), link.account)
             self.peercalls.link_closed(link)
             self.replicator.link_closed(link)
             self.timekeeping.link_closed(link)
