@@ -15,6 +15,8 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from mycelium.admin.limits import HEAD_BYTES_MAX
+
 ALLOWED: Final = "GET, HEAD"
 OPEN: Final = "/livez"
 """Needs no token: it says that the process lives, and nothing else."""
@@ -40,8 +42,12 @@ class Gate:
     def judge(self, method: str, path: str, headers: Headers, *, socket: bool = False) -> Refusal | None:
         """None for who may pass. socket: a WebSocket is asked for."""
         found: dict[bytes, list[bytes]] = {}
+        size = len(path)
         for name, value in headers:
             found.setdefault(name.lower(), []).append(value)
+            size += len(name) + len(value)
+        if size > HEAD_BYTES_MAX:
+            return Refusal(431, f"the headers have more than {HEAD_BYTES_MAX} bytes")
         hosts = found.get(b"host", [])
         if len(hosts) != 1:
             return Refusal(400, "one Host header is needed")

@@ -46,7 +46,7 @@ class Json(Response):
 
 def app(watch: Watch, live: Live, gate: Gate) -> ASGIApp:
     """The whole of it."""
-    return _Guarded(_router(watch, live), gate)
+    return _Guarded(_router(watch, live), gate, live)
 
 
 def _router(watch: Watch, live: Live) -> Router:
@@ -86,9 +86,10 @@ def _router(watch: Watch, live: Live) -> Router:
 class _Guarded:
     """Lets through what the gate lets through; adds the headers; turns a failure of ours into a plain 500."""
 
-    def __init__(self, inner: ASGIApp, gate: Gate) -> None:
+    def __init__(self, inner: ASGIApp, gate: Gate, live: Live) -> None:
         self._inner = inner
         self._gate = gate
+        self._live = live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -96,6 +97,8 @@ class _Guarded:
         socket = scope["type"] == "websocket"
         method = "GET" if socket else scope["method"]
         refusal = self._gate.judge(method, scope["path"], scope["headers"], socket=socket)
+        if refusal is None and socket and self._live.full:
+            refusal = Refusal(503, "enough dashboards watch already", ((b"retry-after", b"5"),))
         if refusal is not None:
             await _refuse(scope, receive, send, refusal)
             return
@@ -132,3 +135,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) 
         await receive()
     await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": b"" if scope.get("method") == "HEAD" else body})
+    if scope["type"] == "websocket":
+        # uvicorn takes an app that returns before the connection has ended for one that forgot to answer.
+        await receive()
+        await receive()

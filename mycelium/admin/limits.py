@@ -9,7 +9,7 @@ CONNECTIONS_MAX: Final = 64
 CONNECTIONS_PER_ADDRESS_MAX: Final = 16
 """Of one address that is not this machine's own: a stranger without a token must not lock out who has it."""
 HEAD_BYTES_MAX: Final = 16 * 1024
-"""Of a request's line and headers; a longer one is answered with 400."""
+"""Of a request's line and headers; a longer one is answered with 431, or with 400 before it is whole."""
 HEAD_S: Final = 5.0
 """For a request's headers to be complete; then the connection is closed. Also how often a connection is looked at."""
 UNREAD_S: Final = 15.0

@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from mycelium._version import __version__
 from mycelium.admin import views
+from mycelium.admin.exposition import render
 from mycelium.admin.watch import Watch
 from mycelium.config import PROTOCOL_VERSION
 from mycelium.database.latency import BOUNDS_S, Latency
@@ -117,11 +117,12 @@ class NodeCollector(Collector):
             "mycelium_peer_differing_spaces", "Spaces in which it holds something else.", labels=["peer"]
         )
         total = 0
+        lags = views.lags(node)
         for link in node.replicator.members():
             labels = [views.name_of(link.account)]
             if link.rtt_ms is not None:
                 rtt.add_metric(labels, link.rtt_ms / 1000)
-            lag.add_metric(labels, views.lag_changes(node, link.account))
+            lag.add_metric(labels, lags[link.account])
             waiting = node.hub.fanout.pending_bytes(link.id)
             total += waiting
             queued.add_metric(labels, waiting)
@@ -210,12 +211,16 @@ class Exporter:
     """The text of one scrape: the counts of the hot path, and the rest."""
 
     def __init__(self, watch: Watch, live: Live) -> None:
-        self._counts = watch.node.metrics.registry
-        self._rest = CollectorRegistry()
-        self._rest.register(NodeCollector(watch, live))
+        self._counts = watch.node.metrics
+        self._rest = NodeCollector(watch, live)
 
     def text(self) -> bytes:
-        return generate_latest(self._counts) + generate_latest(self._rest)
+        return render(self.families())
+
+    def families(self) -> Iterator[Family]:
+        """All that a scrape has."""
+        yield from self._counts.collect()
+        yield from self._rest.collect()
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -15,7 +15,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,11 +30,13 @@ from mycelium.admin.watch import Watch
 from mycelium.errors import AddressInUse, ConfigError
 from mycelium.http.listener import Bounded
 from mycelium.node.admin_settings import TOKEN_CHARS_MIN, AdminSettings, is_loopback
+from mycelium.node.ratelimit import Quiet
 
 if TYPE_CHECKING:
     from mycelium.node.node import Node
 
 log = logging.getLogger(__name__)
+_quiet = Quiet(log, interval_s=60)
 
 _TOKEN_BYTES_MAX: Final = 4_096
 _BACKLOG: Final = 64
@@ -54,7 +56,7 @@ class Connection(Bounded):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
         if self._is_too_much():
-            log.warning("%s: too many connections to the admin port", self.client)
+            _quiet.warning("%s: too many connections to the admin port", self.client)
             transport.abort()
 
     def _is_too_much(self) -> bool:
@@ -99,13 +101,14 @@ class _Server(uvicorn.Server):
 
 
 class Admin:
-    """The running port. url: where it answers."""
+    """The running port. url: where it answers. connections: those that are open."""
 
-    def __init__(self, node: Node, url: str, watch: Watch, live: Live) -> None:
+    def __init__(self, node: Node, url: str, watch: Watch, live: Live, connections: Collection[Any]) -> None:
         self.node = node
         self.url = url
         self.watch = watch
         self.live = live
+        self.connections = connections
 
 
 @contextlib.asynccontextmanager
@@ -138,7 +141,7 @@ async def open_admin(node: Node, settings: AdminSettings | None = None) -> Async
         if serving.done():
             serving.result()
         log.info("dashboard, health and metrics: %s", url)
-        yield Admin(node, url, watch, live)
+        yield Admin(node, url, watch, live, server.server_state.connections)
     finally:
         server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
@@ -160,7 +163,7 @@ def _config(application: Any) -> uvicorn.Config:
         lifespan="off",
         interface="asgi3",
         log_config=None,
-        log_level="warning",
+        log_level="error",  # any stranger can make uvicorn warn
         access_log=False,
         server_header=False,
         proxy_headers=False,

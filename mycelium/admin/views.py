@@ -56,7 +56,7 @@ def status(node: Node, found: Health) -> dict[str, Any]:
 def peers(node: Node) -> dict[str, Any]:
     """Every member that holds the store, connected or not, and the programs that are connected."""
     return {
-        "peers": [peer(node, account) for account in holders(node)[:SHOWN_MAX]],
+        "peers": _all_peers(node),
         "clients": node.hub.clients(),
         "unreachable": {
             name_of(account): str(error) for account, error in list(node.dialer.failures.items())[:SHOWN_MAX]
@@ -78,7 +78,12 @@ def _stake(epoch: Epoch, account: bytes) -> int:
     return 0 if member is None else member.stake_rao
 
 
-def peer(node: Node, account: bytes) -> dict[str, Any]:
+def _all_peers(node: Node) -> list[dict[str, Any]]:
+    lag = lags(node)
+    return [peer(node, account, lag.get(account, 0)) for account in holders(node)[:SHOWN_MAX]]
+
+
+def peer(node: Node, account: bytes, lag: int) -> dict[str, Any]:
     """One other member. state: "linked", "silent" where others are asked for it, or "absent"."""
     epoch = node.source.epoch()
     member = epoch.members.get(account)
@@ -101,7 +106,7 @@ def peer(node: Node, account: bytes) -> dict[str, Any]:
     heard_s = max(0, node.around.clock_ns() - link.last_received_ns) / 1e9
     if heard_s > 5:
         found["state"] = "silent"
-    return found | _link(node, link) | {"heard_s": round(heard_s, 1)}
+    return found | _link(node, link) | {"lag_changes": lag, "heard_s": round(heard_s, 1)}
 
 
 def _link(node: Node, link: Link) -> dict[str, Any]:
@@ -109,7 +114,6 @@ def _link(node: Node, link: Link) -> dict[str, Any]:
         "remote": link.remote,
         "inbound": link.inbound,
         "rtt_ms": None if link.rtt_ms is None else round(link.rtt_ms, 3),
-        "lag_changes": lag_changes(node, link.account),
         "spaces": node.replicator.sync.compared(link.id),
         "queued_bytes": node.hub.fanout.pending_bytes(link.id),
         "dropped": node.hub.fanout.dropped(link.id),
@@ -118,15 +122,18 @@ def _link(node: Node, link: Link) -> dict[str, Any]:
     }
 
 
-def lag_changes(node: Node, account: bytes) -> int:
-    """How many changes of this node a peer has not said to hold, over all spaces that it may read."""
-    lag = 0
-    link = node.hub.link_of(account)
-    for space in node.database.spaces:
-        if link is None or not node.replicator.may_read(link.id, space):
-            continue
-        lag += max(0, node.database.engine.own_head(space) - node.database.acks.head(space, account))
-    return lag
+def lags(node: Node) -> dict[bytes, int]:
+    """How many changes of this node each peer has not said to hold, over all spaces that it may read."""
+    database, may_read = node.database, node.replicator.may_read
+    heads = {space: head for space in database.spaces if (head := database.engine.own_head(space))}
+    return {
+        link.account: sum(
+            max(0, head - database.acks.head(space, link.account))
+            for space, head in heads.items()
+            if may_read(link.id, space)
+        )
+        for link in node.replicator.members()
+    }
 
 
 def spaces(node: Node) -> list[dict[str, Any]]:
@@ -151,6 +158,7 @@ def spaces(node: Node) -> list[dict[str, Any]]:
 
 def sync(node: Node) -> dict[str, Any]:
     """How far replication is, by space and by peer."""
+    lag = lags(node)
     return {
         "progress": round(node.replicator.sync.agreement(), 4),
         "fetching": node.replicator.sync.fetching,
@@ -161,7 +169,7 @@ def sync(node: Node) -> dict[str, Any]:
         "peers": [
             {
                 "account": name_of(link.account),
-                "lag_changes": lag_changes(node, link.account),
+                "lag_changes": lag[link.account],
                 "spaces": node.replicator.sync.compared(link.id),
                 "acknowledged": {
                     space: node.database.acks.head(space, link.account) for space in node.database.spaces
@@ -239,7 +247,7 @@ def snapshot(node: Node, found: Health) -> dict[str, Any]:
         "node": shown(node.account, own),
         "epoch": epoch(node),
         "spaces": spaces(node),
-        "peers": [peer(node, account) for account in holders(node)[:SHOWN_MAX]],
+        "peers": _all_peers(node),
         "clients": node.hub.clients(),
         "blacklist": blocked(node),
     }

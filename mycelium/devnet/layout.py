@@ -149,8 +149,8 @@ def prepare(directory: Path, nodes: int) -> list[NodePlace]:
 def free_ports(count: int, but: Collection[int] = ()) -> list[int]:
     """Ports of the loopback address that nobody listens on, below those that the system gives to clients.
 
-    A port from the clients' range could be taken by an outgoing connection while its node is being restarted. but: ports
-    that are promised already.
+    A port from the clients' range could be taken by an outgoing connection while its node is being restarted.
+    but: ports that are promised already.
     """
     try:
         top = int(_EPHEMERAL.read_text().split()[0])

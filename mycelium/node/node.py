@@ -311,7 +311,7 @@ class Node:
 
     def _entered(self, epoch: Epoch) -> None:
         """Another epoch is the present one: dial its members, end what has no place in it, say what changed for us."""
-        self.events.add(kinds.EPOCH, f"epoch {epoch.number}, {len(epoch.members)} members")
+        self.events.add(kinds.EPOCH, f"epoch {epoch.number}, members: {len(epoch.members)}")
         self.blacklisting.entered(epoch)
         self.roster.follow(epoch)
         self.presence.keep(epoch.members)
@@ -380,9 +380,7 @@ class Node:
 
     def _opened(self, link: Link) -> None:
         if link.role != CLIENT:
-            self.events.add(
-                kinds.OPENED, f"{'from' if link.inbound else 'to'} {link.remote}", link.account
-            )
+            self.events.add(kinds.OPENED, f"{'from' if link.inbound else 'to'} {link.remote}", link.account)
             self.peercalls.link_opened(link)
             self.replicator.link_opened(link)
             self.presence.link_opened(link)

@@ -93,7 +93,9 @@ class Page:
             raise AssertionError(f"not within {seconds} s: {expression}; console: {self.console}") from None
         return found
 
-    async def look(self, *, width: int = 1280, height: int = 800, scale: float = 1, scheme: str = "light") -> None:
+    async def look(
+        self, *, width: int = 1280, height: int = 800, scale: float = 1, scheme: str = "light"
+    ) -> None:
         """The size of the window, and whether the reader likes it dark."""
         await self.call(
             "Emulation.setDeviceMetricsOverride",

@@ -71,7 +71,7 @@ export class Mesh {
     const peers = [...this.data.peers].sort((a, b) => (a.account < b.account ? -1 : 1));
     const count = peers.length;
     const labelled = count <= LABELS;
-    const margin = count <= 14 ? [104, 66] : labelled ? [84, 78] : [26, 26];
+    const margin = count <= 14 ? [104, 66] : labelled ? [96, 96] : [26, 26];
     const rx = Math.max(60, this.width / 2 - margin[0]);
     const ry = Math.max(60, this.height / 2 - margin[1]);
     const middle = { x: this.width / 2, y: this.height / 2 };
