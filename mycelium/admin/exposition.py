@@ -22,7 +22,7 @@ def render(families: Iterable[Metric]) -> bytes:
             f"# HELP {name} {_escaped(family.documentation, quote=False)}\n# TYPE {name} {family.type}\n"
         )
         for sample in family.samples:
-            value = floatToGoString(sample.value)
+            value = floatToGoString(sample.value)  # type: ignore[no-untyped-call]
             if not sample.labels:
                 lines.append(f"{sample.name} {value}\n")
                 continue
