@@ -59,7 +59,7 @@ def _router(watch: Watch, live: Live) -> Router:
     answers: dict[str, Callable[[], Response]] = {
         "/livez": lambda: PlainTextResponse("alive\n"),
         "/readyz": ready,
-        "/status": lambda: Json(views.status(node, watch.health)),
+        "/status": lambda: Json(node.status()),
         "/peers": lambda: Json(views.peers(node)),
         "/sync": lambda: Json(views.sync(node)),
         "/blacklist": lambda: Json(views.blacklist(node)),

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from mycelium.admin import limits
+from mycelium.admin import limits, views
 from mycelium.admin.access import Gate
 from mycelium.admin.app import app
 from mycelium.admin.live import Live
@@ -132,6 +132,7 @@ async def open_admin(node: Node, settings: AdminSettings | None = None) -> Async
     live = Live(watch)
     server = _Server(_config(app(watch, live, Gate({settings.host, *settings.hosts}, token))))
     watch.start()
+    node.health = lambda: views.health(watch.health, node.now_ms())
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
     try:
         # Whichever comes first: a server that cannot start says why.
@@ -143,6 +144,7 @@ async def open_admin(node: Node, settings: AdminSettings | None = None) -> Async
         log.info("dashboard, health and metrics: %s", url)
         yield Admin(node, url, watch, live, server.server_state.connections)
     finally:
+        node.health = dict
         server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
         for connection in list(server.server_state.connections):

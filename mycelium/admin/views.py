@@ -48,11 +48,6 @@ def health(found: Health, now_ms: int) -> dict[str, Any]:
     }
 
 
-def status(node: Node, found: Health) -> dict[str, Any]:
-    """NodeStatus of the specification under `node`, and all else that the node says of itself."""
-    return node.status() | {"health": health(found, node.now_ms())}
-
-
 def peers(node: Node) -> dict[str, Any]:
     """Every member that holds the store, connected or not, and the programs that are connected."""
     return {

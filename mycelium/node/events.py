@@ -52,6 +52,10 @@ class Events:
         text = "".join(letter if letter.isprintable() else "?" for letter in text[:TEXT_CHARS_MAX])
         self._ring.append(Event(self._last, self._now_ms(), kind, text, account))
 
+    def newest(self, count: int) -> list[Event]:
+        """So many, the youngest first."""
+        return list(self._ring)[-count:][::-1]
+
     def after(self, number: int) -> list[Event]:
         """Those that are younger than `number` and still here, oldest first."""
         new = min(len(self._ring), self._last - number)

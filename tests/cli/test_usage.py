@@ -28,6 +28,7 @@ COMMANDS = [
     ["restore"],
     ["node", "run"],
     ["node", "status"],
+    ["status"],
     ["rotate", "now"],
     ["blacklist", "list"],
     ["blacklist", "add"],
