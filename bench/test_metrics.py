@@ -21,7 +21,7 @@ import pytest
 from admin.adminkit import ANY, crowd, disperse, get
 
 from mycelium._core import codec
-from mycelium.admin.server import open_admin
+from mycelium.admin.server import Place, open_admin
 from mycelium.node.metrics import Metrics
 from mycelium.protocol.messages import MessageType
 
@@ -82,7 +82,7 @@ def test_a_scrape_at_256_peers(capsys):
         with tempfile.TemporaryDirectory() as directory:
             async with nodekit.Mesh(nodekit.places(Path(directory) / "net", 1)) as mesh:
                 node = await mesh.start()
-                async with open_admin(node, ANY) as admin:
+                async with open_admin(node, Place(ANY)) as admin:
                     links = crowd(node, PEERS)
                     try:
                         took, seconds = [], []

@@ -1,6 +1,6 @@
 """The admin port of a node: opened beside it in its own loop, closed before it. Owns the socket and the connections.
 
-    async with open_admin(node) as admin: ...
+    async with open_admin(node, Place(node.settings.admin)) as admin: ...
 
 uvicorn does HTTP and the WebSocket; it installs no signal handler here, and never ends the process. What it has no
 limits for is limited here: connections, and answers that nobody reads.
@@ -111,29 +111,50 @@ class Admin:
         self.connections = connections
 
 
-@contextlib.asynccontextmanager
-async def open_admin(node: Node, settings: AdminSettings | None = None) -> AsyncIterator[Admin]:
-    """Answer on the node's admin port during the block. settings: without them, the node's.
+class Place:
+    """An address that is taken and not listened on yet, and the token that is asked for there."""
 
-    Raises ConfigError: an address that is not this machine's, no token, or one that is too short. AddressInUse, where
-    the address was chosen in the settings; otherwise another port is taken.
-    """
-    settings = node.settings.admin if settings is None else settings
-    if not is_loopback(settings.host) and settings.token_file is None:
-        raise ConfigError(
-            f"[admin] listen is {settings.host}, which other machines reach, and no token is set",
-            "set token_file, or listen on 127.0.0.1",
-        )
-    token = None if settings.token_file is None else read_token(settings.token_file)
-    listening = _bind(settings)
-    host, port = listening.getsockname()[:2]
-    url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    def __init__(self, settings: AdminSettings) -> None:
+        """Take it, before a node is opened: what is wrong with [admin] is then found before anything is written.
+
+        Raises ConfigError: an address that is not this machine's, no token, or one that is too short. AddressInUse,
+        where the address was chosen in the settings; otherwise another port is taken.
+        """
+        if not is_loopback(settings.host) and settings.token_file is None:
+            raise ConfigError(
+                f"[admin] listen is {settings.host}, which other machines reach, and no token is set",
+                "set token_file, or listen on 127.0.0.1",
+            )
+        token = None if settings.token_file is None else read_token(settings.token_file)
+        self.gate = Gate({settings.host, *settings.hosts}, token)
+        self.socket = _bind(settings)
+
+    @property
+    def url(self) -> str:
+        host, port = self.socket.getsockname()[:2]
+        return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+    def close(self) -> None:
+        """Idempotent."""
+        self.socket.close()
+
+
+@contextlib.asynccontextmanager
+async def open_admin(node: Node, place: Place) -> AsyncIterator[Admin]:
+    """Answer there during the block, and close the place after it. AddressInUse: another was faster."""
     watch = Watch(node)
     live = Live(watch)
-    server = _Server(_config(app(watch, live, Gate({settings.host, *settings.hosts}, token))))
+    server = _Server(_config(app(watch, live, place.gate)))
+    try:
+        place.socket.listen(_BACKLOG)
+    except OSError as error:
+        place.close()
+        raise AddressInUse(
+            f"cannot listen on {place.url}: {error.strerror}", "set another in [admin] listen"
+        ) from None
     watch.start()
     node.health = lambda: views.health(watch.health, node.now_ms())
-    serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+    serving = asyncio.ensure_future(server.serve(sockets=[place.socket]))
     try:
         # Whichever comes first: a server that cannot start says why.
         await asyncio.wait(
@@ -141,15 +162,15 @@ async def open_admin(node: Node, settings: AdminSettings | None = None) -> Async
         )
         if serving.done():
             serving.result()
-        log.info("dashboard, health and metrics: %s", url)
-        yield Admin(node, url, watch, live, server.server_state.connections)
+        log.info("dashboard, health and metrics: %s", place.url)
+        yield Admin(node, place.url, watch, live, server.server_state.connections)
     finally:
         node.health = dict
         server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
         for connection in list(server.server_state.connections):
             connection.transport.abort()
-        listening.close()
+        place.close()
         await watch.close()
 
 
@@ -201,7 +222,6 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(_BACKLOG)
         listening.setblocking(False)
     except BaseException:
         listening.close()
@@ -230,4 +250,4 @@ def read_token(path: Path) -> bytes:
     return token
 
 
-__all__ = ["Admin", "open_admin", "read_token"]
+__all__ = ["Admin", "Place", "open_admin", "read_token"]

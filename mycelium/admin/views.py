@@ -204,15 +204,15 @@ def epoch(node: Node) -> dict[str, Any]:
     """The present epoch: its number, how old it is, and who is in it."""
     now_ms = node.now_ms()
     present, chain = node.source.epoch(), node.source.status(now_ms)
-    tempo = node.source.tempo
+    tempo, head = node.source.tempo, chain.block if chain.head is None else chain.head
     roles: dict[str, int] = {}
     for member in present.members.values():
         roles[member.role] = roles.get(member.role, 0) + 1
     return {
         "number": present.number,
-        "block": chain.block,
+        "block": head,
         "blocks": tempo,
-        "block_in_epoch": max(0, chain.block - present.number * tempo),
+        "block_in_epoch": max(0, head - present.number * tempo),
         "age_s": epoch_age_s(node, now_ms),
         "head_age_s": None if chain.head_age_s is None else round(chain.head_age_s, 1),
         "roles": roles,

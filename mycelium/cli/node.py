@@ -73,8 +73,10 @@ def run(
 
 
 async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
+    from mycelium.admin.server import Place, open_admin
     from mycelium.node import process
     from mycelium.node.node import Node
+    from mycelium.node.settings import Settings
 
     process.prepare()
     loop = asyncio.get_running_loop()
@@ -92,7 +94,11 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
     if until_eof:
         threading.Thread(target=_watch_stdin, args=(loop, end), daemon=True).start()
     async with contextlib.AsyncExitStack() as stack:
-        opening = asyncio.ensure_future(stack.enter_async_context(Node.open(config)))
+        settings = Settings.load(config)
+        place = Place(settings.admin) if settings.admin.enabled else None
+        if place is not None:
+            stack.callback(place.close)
+        opening = asyncio.ensure_future(stack.enter_async_context(Node.open(settings)))
         # It may wait for the chain, a minute long: who ends it meanwhile is not kept waiting.
         either: set[asyncio.Future[Any]] = {opening, asked}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -102,9 +108,7 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
                 await opening
             return await asked
         node = await opening
-        from mycelium.admin.server import open_admin
-
-        admin = await stack.enter_async_context(open_admin(node)) if node.settings.admin.enabled else None
+        admin = None if place is None else await stack.enter_async_context(open_admin(node, place))
         ready = {
             "event": "ready",
             "url": node.url,

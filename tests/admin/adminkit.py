@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import nodekit
 
-from mycelium.admin.server import Admin, open_admin
+from mycelium.admin.server import Admin, Place, open_admin
 from mycelium.metagraph.membership import Epoch, Member
 from mycelium.node.admin_settings import AdminSettings
 from mycelium.node.node import Node
@@ -41,7 +41,7 @@ async def one(directory: Path, settings: AdminSettings = ANY) -> AsyncIterator[t
     """One node and its port."""
     async with nodekit.Mesh(nodekit.places(directory / "net", 1)) as mesh:
         node = await mesh.start()
-        async with open_admin(node, settings) as admin:
+        async with open_admin(node, Place(settings)) as admin:
             yield node, admin
 
 

@@ -11,7 +11,7 @@ from admin import chromekit
 from admin.adminkit import ANY, crowd, disperse, one
 from admin.chromekit import open_page
 
-from mycelium.admin.server import open_admin
+from mycelium.admin.server import Place, open_admin
 from mycelium.node import events
 from mycelium.node.admin_settings import AdminSettings
 from mycelium.peer.blacklist import Listed
@@ -42,7 +42,7 @@ def test_it_shows_the_node_and_follows_another_that_dies_and_returns(tmp_path):
             node = mesh[0]
             await node.database.table("scores").put("a", 1, ack=2)
             other = mesh.places[1].address
-            async with open_admin(node, ANY) as admin, open_page(tmp_path / "profile") as page:
+            async with open_admin(node, Place(ANY)) as admin, open_page(tmp_path / "profile") as page:
                 await page.open(admin.url)
                 await page.until(f"{LIVE} && document.body.dataset.linked === '2'")
                 await page.until(f"{states(other)} === 'ok'")
@@ -93,7 +93,7 @@ def test_it_says_what_is_missing_and_when_the_node_is_gone(tmp_path):
             open_page(tmp_path / "p") as page,
         ):
             node = await mesh.start(0)
-            async with open_admin(node, ANY) as admin:
+            async with open_admin(node, Place(ANY)) as admin:
                 await page.open(admin.url)
                 await page.until(LIVE)
                 assert await page.ask(text("#ready")) == "! not ready: sync"
@@ -104,7 +104,7 @@ def test_it_says_what_is_missing_and_when_the_node_is_gone(tmp_path):
                 port = int(admin.url.rsplit(":", 1)[1].strip("/"))
             await page.until("document.body.dataset.state === 'lost'")
             assert "trying again" in await page.ask(text("#live"))
-            async with open_admin(node, AdminSettings(port=port, chosen=True)):
+            async with open_admin(node, Place(AdminSettings(port=port, chosen=True))):
                 await page.until(LIVE)
 
     nodekit.run(main(), 110)

@@ -14,7 +14,7 @@ import nodekit
 import pytest
 from admin.adminkit import ANY, get, where
 
-from mycelium.admin.server import open_admin
+from mycelium.admin.server import Place, open_admin
 from mycelium.devnet.layout import free_ports
 
 NOT_OURS = {"instance", "job", "le"}
@@ -33,7 +33,7 @@ def scraped(tmp_path: Path) -> dict[str, set[str]]:
             await mesh.start()
             await mesh.connected()
             node = mesh[0]
-            async with open_admin(node, ANY) as admin:
+            async with open_admin(node, Place(ANY)) as admin:
                 await node.database.table("scores").put("a", 1, ack=1)
                 node.metrics.rejected("malformed")
                 node.replicator.sync.passed_over["quota-exceeded"] += 1
@@ -218,7 +218,7 @@ def test_a_real_prometheus_scrapes_a_node_and_runs_every_expression(tmp_path, ro
         async with nodekit.Mesh(nodekit.places(tmp_path / "net", 2)) as mesh:
             await mesh.start()
             await mesh.connected()
-            async with open_admin(mesh[0], ANY) as admin:
+            async with open_admin(mesh[0], Place(ANY)) as admin:
                 target = ":".join(map(str, where(admin)))
                 (tmp_path / "prometheus.yml").write_text(
                     "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"

@@ -13,7 +13,7 @@ from admin import adminkit
 from admin.adminkit import ANY, get, one, request, send
 
 from mycelium.admin import limits
-from mycelium.admin.server import open_admin, read_token
+from mycelium.admin.server import Place, open_admin, read_token
 from mycelium.errors import AddressInUse, ConfigError, StoreFull
 from mycelium.identity import account as accounts
 from mycelium.node.admin_settings import AdminSettings
@@ -42,7 +42,7 @@ def test_what_it_says_of_itself_and_of_others(tmp_path):
         async with nodekit.Mesh(nodekit.places(tmp_path, 3)) as mesh:
             await mesh.start(0, 1)
             await nodekit.until(lambda: len(mesh[0].replicator.members()) == 1)
-            async with open_admin(mesh[0], ANY) as admin:
+            async with open_admin(mesh[0], Place(ANY)) as admin:
                 await mesh[0].database.table("scores").put("a", 1, ack=1)
 
                 async def ready():
@@ -85,7 +85,7 @@ def test_not_ready_says_what_is_missing(tmp_path):
     async def main():
         async with nodekit.Mesh(nodekit.places(tmp_path, 2)) as mesh:
             node = await mesh.start(0)
-            async with open_admin(node, ANY) as admin:
+            async with open_admin(node, Place(ANY)) as admin:
                 found = await get(admin, "/readyz")
                 assert found.status == 503
                 assert found.json["missing"] == ["sync"]
@@ -207,14 +207,16 @@ def test_a_port_that_is_taken(tmp_path):
             async with nodekit.Mesh(nodekit.places(tmp_path, 1)) as mesh:
                 node = await mesh.start()
                 with pytest.raises(AddressInUse, match=r"\[admin\] listen"):
-                    async with open_admin(node, AdminSettings(port=port, chosen=True)):
+                    async with open_admin(node, Place(AdminSettings(port=port, chosen=True))):
                         pass
                 # Where nobody chose the port another one will do.
-                async with open_admin(node, AdminSettings(port=port)) as admin:
+                async with open_admin(node, Place(AdminSettings(port=port))) as admin:
                     assert adminkit.where(admin)[1] != port
                     assert (await get(admin, "/livez")).status == 200
                 with pytest.raises(ConfigError, match="another address"):
-                    async with open_admin(node, AdminSettings(host="192.0.2.1", token_file=_token(tmp_path))):
+                    async with open_admin(
+                        node, Place(AdminSettings(host="192.0.2.1", token_file=_token(tmp_path)))
+                    ):
                         pass
 
     nodekit.run(main())
@@ -231,7 +233,7 @@ def test_it_ends_with_its_block(tmp_path):
     async def main():
         async with nodekit.Mesh(nodekit.places(tmp_path, 1)) as mesh:
             node = await mesh.start()
-            async with open_admin(node, ANY) as admin:
+            async with open_admin(node, Place(ANY)) as admin:
                 reader, writer = await asyncio.open_connection(*adminkit.where(admin))
                 writer.write(request("/livez"))
                 assert (await adminkit.answer(reader)).status == 200

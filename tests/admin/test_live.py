@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from mycelium.admin import limits, live, server
 from mycelium.admin.live import Client
-from mycelium.admin.server import open_admin
+from mycelium.admin.server import Place, open_admin
 
 
 def watching(admin, **options):
@@ -32,7 +32,7 @@ def test_it_is_told_of_a_node_that_dies_and_returns(tmp_path):
         async with nodekit.Mesh(nodekit.places(tmp_path, 2)) as mesh:
             await mesh.start()
             await mesh.connected()
-            async with open_admin(mesh[0], ANY) as admin, watching(admin) as dashboard:
+            async with open_admin(mesh[0], Place(ANY)) as admin, watching(admin) as dashboard:
                 first = await told(dashboard)
                 assert first["history"].keys() >= set()
                 assert [event["kind"] for event in first["events"]].count("session-opened") >= 1
@@ -173,7 +173,7 @@ def test_dashboards_are_told_when_the_port_closes(tmp_path):
     async def main():
         async with nodekit.Mesh(nodekit.places(tmp_path, 1)) as mesh:
             node = await mesh.start()
-            async with open_admin(node, ANY) as admin:
+            async with open_admin(node, Place(ANY)) as admin:
                 dashboard = await watching(admin)
                 await told(dashboard)
             with pytest.raises(ConnectionClosed):

@@ -10,7 +10,7 @@ const NAMES = { ok: 'in step', behind: 'differs', silent: 'silent', absent: 'not
 const SIGNS = { ok: ['✓', 'ok'], behind: ['◐', 'warn'], silent: ['…', 'soft'], absent: ['×', 'soft'], blocked: ['⊘', 'bad'] };
 const KINDS = {
   'started': ['▸', 'cool', 'Started'], 'session-opened': ['+', 'ok', 'Session opened'], 'session-closed': ['−', 'warn', 'Session closed'],
-  'epoch': ['◷', 'cool', 'Entered'], 'blocked': ['⊘', 'bad', 'Blacklisted'], 'unblocked': ['○', 'ok', 'Forgiven'], 'proof': ['‼', 'bad', 'Proof'],
+  'epoch': ['◷', 'cool', 'Entered'], 'blocked': ['⊘', 'bad', 'Blocked'], 'unblocked': ['○', 'ok', 'Forgiven'], 'proof': ['‼', 'bad', 'Proof'],
   'rotated': ['↻', 'cool', 'Port changed'], 'synced': ['✓', 'ok', 'Synced'], 'ready': ['✓', 'ok', 'Ready'], 'not-ready': ['!', 'bad', 'Not ready'],
 };
 const TILES = [
@@ -170,7 +170,7 @@ function blacklist(data) {
     const standing = one.standing === 'good' && one.frozen ? 'frozen' : one.standing;
     const by = one.by.map((who) => (who === 'node' ? 'this node' : who === 'operator' ? 'its operator' : short(who))).join(', ');
     return make('li', {}, sign(SIGNS.blocked), make('span', { class: 'mono', title: one.account }, ' ' + short(one.account) + ' '), make('b', {}, standing + until),
-      make('p', {}, one.why || 'no reason given'), make('p', {}, 'by ' + by));
+      make('p', {}, one.why.replace(/^(black|grey)listed[^:]*: /, '') || 'no reason given'), make('p', {}, 'by ' + by));
   }));
 }
 
