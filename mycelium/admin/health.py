@@ -1,6 +1,7 @@
 """Whether a node is ready: what it lacks, since when, and what to do. Sans-IO: facts and time are passed in.
 
-ready: its finalised head is fresh, the present epoch is loaded, the store takes writes and is caught up.
+ready: its finalised head is fresh, the present epoch is loaded, the store takes writes and is caught up, and the clock
+is good enough to stamp them.
 Liveness is not judged here: a process that answers is alive.
 """
 
@@ -16,7 +17,8 @@ CHAIN: Final = "chain"
 EPOCH: Final = "epoch"
 STORE: Final = "store"
 SYNC: Final = "sync"
-CHECKS: Final = (CHAIN, EPOCH, STORE, SYNC)
+CLOCK: Final = "clock"
+CHECKS: Final = (CHAIN, EPOCH, STORE, SYNC, CLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class Facts:
     epoch: the newest one that is loaded, -1 for none. epoch_due: the one that the newest block lies in.
     policy_missing: the policy in force is not here yet. store_failure: why the disk takes no writes, "" if it
     does. others: members that hold the store too. sessions: with how many of them there is a session. in_step_ms: of
-    each space that one of them spoke of, how long ago nothing was lacking; None for never.
+    each space that one of them spoke of, how long ago nothing was lacking; None for never. clock_refusal: why nothing
+    is stamped with this machine's time now.
     """
 
     chain_fresh: bool = True
@@ -36,6 +39,7 @@ class Facts:
     epoch_due: int = 0
     policy_missing: bool = False
     store_failure: str = ""
+    clock_refusal: str = ""
     others: int = 0
     sessions: int = 0
     in_step_ms: Mapping[str, int | None] = field(default_factory=dict)
@@ -76,6 +80,13 @@ class Health:
             (EPOCH, self._epoch(facts, now_ms)),
             (STORE, self._store(facts)),
             (SYNC, self._sync(facts, now_ms)),
+            (
+                CLOCK,
+                (
+                    facts.clock_refusal,
+                    "set this machine's clock, and let it follow a time server",
+                ),
+            ),
         ):
             old = self.checks[name]
             since_ms = old.since_ms if old.ok == (not text) else now_ms

@@ -66,6 +66,16 @@ class NodeCollector(Collector):
         length_s = self._node.source.tempo * _block_s(self._node.source)
         yield _gauge("mycelium_epoch_length_seconds", "How long an epoch should take.", length_s)
 
+        clock = self._node.timekeeping.status()
+        yield _gauge(
+            "mycelium_clock_ahead_seconds",
+            "The node's clock against most members', 0 while too few have been heard.",
+            clock["ahead_s"] or 0.0,
+        )
+        yield _gauge(
+            "mycelium_clock_step_seconds", "The machine's clock against the node's.", clock["step_s"]
+        )
+
     def _members(self) -> Iterator[Family]:
         node = self._node
         epoch, links = node.source.epoch(), node.replicator.members()

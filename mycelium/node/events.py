@@ -14,7 +14,6 @@ EVENTS_MAX: Final = 256
 """Of the ring: some 60 KiB."""
 TEXT_CHARS_MAX: Final = 200
 
-STARTED: Final = "started"
 OPENED: Final = "session-opened"
 CLOSED: Final = "session-closed"
 EPOCH: Final = "epoch"
@@ -23,9 +22,10 @@ UNBLOCKED: Final = "unblocked"
 PROOF: Final = "proof"
 ROTATED: Final = "rotated"
 SYNCED: Final = "synced"
-BEHIND: Final = "behind"
 READY: Final = "ready"
 NOT_READY: Final = "not-ready"
+TROUBLE: Final = "trouble"
+WELL: Final = "well"
 
 
 class Event(NamedTuple):

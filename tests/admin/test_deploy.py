@@ -20,7 +20,7 @@ from mycelium.devnet.layout import free_ports
 NOT_OURS = {"instance", "job", "le"}
 FUNCTIONS = {
     "rate", "increase", "resets", "changes", "histogram_quantile", "sum", "count", "topk", "predict_linear",
-    "clamp_min",
+    "clamp_min", "abs",
 }  # fmt: skip
 WORDS = {"by", "and", "offset", "or", "unless", "without"}
 

@@ -55,7 +55,13 @@ def test_what_it_says_of_itself_and_of_others(tmp_path):
                 assert (alive.status, alive.body) == (200, b"alive\n")
                 health = (await get(admin, "/readyz")).json
                 assert health["missing"] == []
-                assert {check["name"] for check in health["checks"]} == {"chain", "epoch", "store", "sync"}
+                assert {check["name"] for check in health["checks"]} == {
+                    "chain",
+                    "epoch",
+                    "store",
+                    "sync",
+                    "clock",
+                }
                 status = (await get(admin, "/status")).json
                 assert set(status["node"]) == THIRTEEN
                 assert status["health"]["ready"]
@@ -98,6 +104,16 @@ def test_not_ready_says_what_is_missing(tmp_path):
                 assert 'mycelium_ready_check{check="chain"} 1.0' in text
                 assert "mycelium_store_failing 1.0" in text
                 assert [event.kind for event in node.events.after(0)].count("not-ready") == 0, "it never was"
+                node.database.committer.failure = None
+                node.database.store.trouble = "the disk is gone"
+                node.incidents.note("disk", "changes cannot be stored")
+                node.incidents.note("disk", "changes are stored again", over=True)
+                admin.watch.look()
+                admin.watch.look()
+                assert admin.watch.health.checks["store"].text == "the disk is gone"
+                kinds = [event.kind for event in node.events.after(0)]
+                assert kinds[-2:] == ["trouble", "well"], "each once"
+                node.database.store.trouble = ""
 
     nodekit.run(main())
 

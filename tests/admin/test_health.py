@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelium.admin import limits
-from mycelium.admin.health import CHAIN, CHECKS, EPOCH, STORE, SYNC, Facts, Health
+from mycelium.admin.health import CHAIN, CHECKS, CLOCK, EPOCH, STORE, SYNC, Facts, Health
 
 GOOD = Facts(epoch=7, epoch_due=7, others=3, sessions=3, in_step_ms={"main": 100, "sys": 0})
 
@@ -41,6 +41,7 @@ def test_who_was_not_looked_at_is_not_ready() -> None:
         ({"epoch": -1}, EPOCH, "no epoch is loaded"),
         ({"policy_missing": True}, EPOCH, "policy in force"),
         ({"store_failure": "no space left"}, STORE, "no space left"),
+        ({"clock_refusal": "the clock stepped"}, CLOCK, "the clock stepped"),
         ({"in_step_ms": {"main": None, "sys": 0}}, SYNC, "behind in main"),
         ({"in_step_ms": {"b": limits.BEHIND_MS + 1, "a": None}}, SYNC, "behind in a, b"),
         ({"in_step_ms": {}}, SYNC, "no peer has said"),
@@ -121,6 +122,7 @@ FACTS = st.builds(
     epoch_due=st.integers(0, 3),
     policy_missing=st.booleans(),
     store_failure=st.sampled_from(["", "full"]),
+    clock_refusal=st.sampled_from(["", "stepped"]),
     others=st.integers(0, 3),
     sessions=st.integers(0, 3),
     in_step_ms=st.dictionaries(
@@ -161,6 +163,8 @@ def expected(seen: list[tuple[int, Facts]]) -> set[str]:
         missing.add(EPOCH)
     if facts.store_failure:
         missing.add(STORE)
+    if facts.clock_refusal:
+        missing.add(CLOCK)
 
     def behind(one: Facts) -> bool:
         return any(ago is None or ago > limits.BEHIND_MS for ago in one.in_step_ms.values())

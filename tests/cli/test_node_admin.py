@@ -34,7 +34,13 @@ def test_it_answers_as_long_as_the_node_runs(place):
     with clikit.running(place.config) as (_, ready):
         status = get(f"{ready['admin']}status")
         assert status["account"] == place.address
-        assert {check["name"] for check in status["health"]["checks"]} == {"chain", "epoch", "store", "sync"}
+        assert {check["name"] for check in status["health"]["checks"]} == {
+            "chain",
+            "epoch",
+            "store",
+            "sync",
+            "clock",
+        }
         (over_session,) = clikit.invoke_json("status", "--config", place.config)
         assert over_session["health"]["checks"]
         assert [event["kind"] for event in over_session["events"]]

@@ -9,9 +9,10 @@ const EVENTS = 60;
 const NAMES = { ok: 'in step', behind: 'differs', silent: 'silent', absent: 'not connected', blocked: 'blacklisted' };
 const SIGNS = { ok: ['✓', 'ok'], behind: ['◐', 'warn'], silent: ['…', 'soft'], absent: ['×', 'soft'], blocked: ['⊘', 'bad'] };
 const KINDS = {
-  'started': ['▸', 'cool', 'Started'], 'session-opened': ['+', 'ok', 'Session opened'], 'session-closed': ['−', 'warn', 'Session closed'],
+  'session-opened': ['+', 'ok', 'Session opened'], 'session-closed': ['−', 'warn', 'Session closed'],
   'epoch': ['◷', 'cool', 'Entered'], 'blocked': ['⊘', 'bad', 'Blocked'], 'unblocked': ['○', 'ok', 'Forgiven'], 'proof': ['‼', 'bad', 'Proof'],
   'rotated': ['↻', 'cool', 'Port changed'], 'synced': ['✓', 'ok', 'Synced'], 'ready': ['✓', 'ok', 'Ready'], 'not-ready': ['!', 'bad', 'Not ready'],
+  'trouble': ['!', 'warn', 'Trouble'], 'well': ['✓', 'ok', 'Well again'],
 };
 const TILES = [
   ['received', 'changes received', 'ok', (v) => [count(v), '/s']],
