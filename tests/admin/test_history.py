@@ -37,14 +37,14 @@ def test_the_last_ones_are_kept(steps: list[int]) -> None:
 
 def test_a_loop_that_stands_still_is_late_once() -> None:
     async def main() -> None:
-        lag = LoopLag()
+        lag, began_s = LoopLag(), time.monotonic()
         lag.start()
         await asyncio.sleep(LAG_PERIOD_S / 2)
         time.sleep(3 * LAG_PERIOD_S)
         await asyncio.sleep(2.5 * LAG_PERIOD_S)
         lag.stop()
         worst_s = lag.worst_s()
-        assert 2 * LAG_PERIOD_S < worst_s < 10 * LAG_PERIOD_S
+        assert 2 * LAG_PERIOD_S < worst_s < time.monotonic() - began_s
         assert lag.worst_s() == 0.0, "since it was asked last"
         assert lag.lags.total_ns >= 2 * LAG_PERIOD_S * 1e9
         before = lag.lags.cumulative()[-1]

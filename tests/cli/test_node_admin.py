@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
+import signal
 import socket
+import subprocess
+import time
+import urllib.error
 import urllib.request
 
 import clikit
@@ -99,3 +106,33 @@ def test_a_token_is_asked_for(place):
             f"{ready['admin']}status", headers={"Authorization": f"Bearer {token}"}
         )
         assert get(request)["account"] == place.address
+
+
+def test_on_a_terminal_the_status_is_watched_until_ctrl_c(place):
+    """It takes the whole screen, follows the node, and gives the screen back."""
+    with clikit.running(place.config):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            clikit.command("status", "--config", place.config, "--watch", "--every", "0.1"),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            env=clikit.environment(TERM="xterm-256color", LINES="60", COLUMNS="100"),
+            start_new_session=True,
+        )
+        os.close(theirs)
+        shown, end_s = b"", time.monotonic() + 30
+        while shown.count(b"uptime") < 3:
+            assert time.monotonic() < end_s, shown
+            shown += os.read(ours, 65_536)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # the terminal is gone when the process is
+            while data := os.read(ours, 65_536):
+                shown += data
+        assert process.wait(10) == 130
+        assert b"Traceback" not in process.stderr.read()
+        process.stderr.close()
+        os.close(ours)
+    assert b"\x1b[?1049h" in shown
+    assert b"\x1b[?1049l" in shown, "the screen is as it was"
+    assert place.address[:20].encode() in shown

