@@ -209,6 +209,43 @@ def test_it_can_be_used_without_eyes_or_mouse(tmp_path):
     nodekit.run(main(), 110)
 
 
+def test_pointing_at_a_node_tells_more_and_what_is_marked_stays(tmp_path):
+    async def main():
+        async with one(tmp_path) as (node, admin), open_page(tmp_path / "profile") as page:
+            links = crowd(node, 5)
+            try:
+                await page.look(width=1280, height=900)
+                await page.open(admin.url)
+                await page.until(f"{LIVE} && document.body.dataset.peers === '5'")
+                x, y = await page.ask(
+                    "(() => { const p = mycelium.mesh.places[2];"
+                    "const box = document.getElementById('mesh').getBoundingClientRect();"
+                    "return [box.left + p.x, box.top + p.y] })()"
+                )
+                await page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+                await page.until("!document.getElementById('tip').hidden")
+                assert "round trip" in await page.ask(text("#tip"))
+                assert await page.ask("document.querySelectorAll('#rows tr.hot').length") == 1
+                before = await page.ask("mycelium.mesh.data.now_ms")
+                await page.until(f"mycelium.mesh.data.now_ms > {before}")
+                assert await page.ask("document.querySelectorAll('#rows tr.hot').length") == 1, (
+                    "a second later too"
+                )
+                await page.call("Input.dispatchMouseEvent", type="mouseMoved", x=2, y=2)
+                await page.until("document.getElementById('tip').hidden")
+
+                await page.ask("getSelection().selectAllChildren(document.querySelector('#rows td')), 0")
+                marked = await page.ask("getSelection().toString()")
+                later = await page.ask("mycelium.mesh.data.now_ms")
+                await page.until(f"mycelium.mesh.data.now_ms > {later} + 1500")
+                assert marked == await page.ask("getSelection().toString()") != ""
+                assert page.console == []
+            finally:
+                disperse(node, links)
+
+    nodekit.run(main(), 110)
+
+
 def test_the_pictures_in_the_docs_are_small(root: Path):
     pictures = sorted((root / "docs" / "images").glob("dashboard-*.png"))
     assert {path.stem for path in pictures} == {"dashboard-light", "dashboard-dark", "dashboard-phone"}

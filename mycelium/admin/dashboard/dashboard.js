@@ -69,7 +69,7 @@ function sign([text, kind]) {
 // --- the parts ------------------------------------------------------------------------------------------------
 
 function head(data) {
-  $('account').textContent = data.account;
+  if ($('account').textContent !== data.account) $('account').textContent = data.account;
   const up = data.now_ms / 1000 - data.node.start_time_s;
   $('facts').textContent = `${data.role || 'no member'} · netuid ${data.netuid} · ${data.url} · version ${data.version} · up ${time(up)}`;
   document.title = (data.health.ready ? '' : '! ') + 'Mycelium ' + short(data.account);
@@ -195,6 +195,7 @@ function nodes(data) {
       number(peer.queued_bytes, (v) => bytes(v).join(' ')), number(says.peer_count, count),
       number(says.memory_usage_bytes, (v) => bytes(v).join(' ')), cell(says.version || '–', 'mono'));
     if (!peer.own) {
+      row.classList.toggle('hot', !!mesh.hot && mesh.hot.account === peer.account);
       row.addEventListener('pointerenter', () => mesh.hover(peer));
       row.addEventListener('pointerleave', () => mesh.hover(null));
     }
@@ -240,8 +241,10 @@ function take(data) {
 }
 
 function show(data) {
-  head(data); rates(data); spaces(data); epoch(data); lately(data); blacklist(data); nodes(data);
-  mesh.show(data);
+  head(data); rates(data); mesh.show(data);
+  // Who marks text to copy it must not lose it a second later.
+  if (!getSelection().isCollapsed) return;
+  spaces(data); epoch(data); lately(data); blacklist(data); nodes(data);
 }
 
 function state(name, words) {

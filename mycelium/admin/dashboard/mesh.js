@@ -63,6 +63,9 @@ export class Mesh {
   show(data) {
     this.data = data;
     this.layout();
+    const place = this.hot && this.places.find((one) => one.peer.account === this.hot.account);
+    this.hot = place ? place.peer : null;
+    this.onHover(this.hot, place);
     this.draw();
   }
 
