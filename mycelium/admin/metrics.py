@@ -168,7 +168,8 @@ class NodeCollector(Collector):
         passed = CounterMetricFamily(
             "mycelium_batches_passed_over", "Of others' batches, those that break a rule.", labels=["reason"]
         )
-        for reason, count in sorted(sync.passed_over.items()):
+        told = sync.passed_over + self._node.replicator.dissemination.passed_over
+        for reason, count in sorted(told.items()):
             passed.add_metric([reason], count)
         yield passed
         engine = self._node.database.engine
@@ -179,7 +180,7 @@ class NodeCollector(Collector):
         yield CounterMetricFamily(
             "mycelium_changes_pushed",
             "Own changes queued for peers, once for each peer.",
-            value=self._node.replicator.pushed_changes,
+            value=self._node.replicator.dissemination.pushed_changes,
         )
 
     def _store(self) -> Iterator[Family]:

@@ -159,7 +159,7 @@ def sync(node: Node) -> dict[str, Any]:
         "fetching": node.replicator.sync.fetching,
         "held_batches": node.database.engine.held,
         "undurable_batches": node.database.engine.feed_last - node.database.committer.durable,
-        "passed_over": dict(node.replicator.sync.passed_over),
+        "passed_over": dict(node.replicator.sync.passed_over + node.replicator.dissemination.passed_over),
         "spaces": spaces(node),
         "peers": [
             {

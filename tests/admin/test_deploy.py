@@ -140,6 +140,7 @@ def test_every_metric_is_on_a_panel_or_is_known_not_to_be(board, exported):
         "mycelium_chain_ready",
         "mycelium_info",
         "mycelium_peer_differing_spaces",
+        "mycelium_push_tree",
         "mycelium_rotation_failures_total",
         "mycelium_space_origins",
         "mycelium_sync_fetches",
