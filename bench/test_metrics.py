@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import kit
 import nodekit
@@ -58,13 +59,19 @@ def test_recording_is_a_hundredth_of_the_hot_path(capsys):
             async with nodekit.Mesh(nodekit.places(Path(directory) / "net", 1, extra=[writer])) as mesh:
                 node = await mesh.start()
                 author = nodekit.Author(node, writer)
-                messages = [codec.encode_gossip([author.batch(f"key {at}")]) for at in range(BATCHES)]
+                link = SimpleNamespace(id=1, account=writer.account)
+                messages = [
+                    SimpleNamespace(
+                        type=MessageType.GOSSIP, payload=codec.encode_gossip([author.batch(f"key {at}")])
+                    )
+                    for at in range(BATCHES)
+                ]
                 seen = []
                 node.database.engine.on_applied.append(seen.append)
                 took = []
                 for message in messages:
                     began = time.perf_counter()
-                    node.replicator._gossip(message)
+                    node.replicator.message(link, message)
                     took.append(time.perf_counter() - began)
                 assert len(seen) == BATCHES
                 return statistics.median(took), recording_s(seen[0])
