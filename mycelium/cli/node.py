@@ -77,6 +77,7 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
     from mycelium.node import process
     from mycelium.node.node import Node
     from mycelium.node.settings import Settings
+    from mycelium.peer.server import check_address
 
     process.prepare()
     loop = asyncio.get_running_loop()
@@ -95,6 +96,8 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
         threading.Thread(target=_watch_stdin, args=(loop, end), daemon=True).start()
     async with contextlib.AsyncExitStack() as stack:
         settings = Settings.load(config)
+        # Of a node that is started twice both addresses are taken, and its own is the one to name.
+        check_address(settings.host, settings.port)
         place = Place(settings.admin) if settings.admin.enabled else None
         if place is not None:
             stack.callback(place.close)
