@@ -59,10 +59,15 @@ def invoke_json(*arguments, code=0, stdin=None):
 
 
 @contextmanager
-def running(config, *arguments):
-    """`node run` on that configuration, ready; ended by its process id. Yields (process, ready line)."""
+def running(config, *arguments, plain=False):
+    """`node run` on that configuration, ready; ended by its process id. Yields (process, ready line).
+
+    plain: as for people, and the line as it is.
+    """
     process = subprocess.Popen(
-        command("node", "run", "--config", config, "--json", "--until-eof", *arguments),
+        command(
+            "node", "run", "--config", config, *(() if plain else ("--json",)), "--until-eof", *arguments
+        ),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -72,7 +77,7 @@ def running(config, *arguments):
     try:
         line = process.stdout.readline()
         assert line, process.stderr.read().decode()
-        yield process, json.loads(line)
+        yield process, line.decode() if plain else json.loads(line)
     finally:
         if process.poll() is None:
             process.kill()

@@ -149,7 +149,7 @@ def settings(
         f'[node]\ndata_dir = "data"\nlisten = "{listen or f"127.0.0.1:{place.port}"}"\n{node}'
         f'[identity]\nkey_file = "hotkey.json"\n'
         f'[network]\nnetuid = {NETWORK.netuid}\ngenesis = "0x{NETWORK.genesis.hex()}"\n'
-        f'[membership]\nfile = "members.toml"\n'
+        f'[membership]\nfile = "members.toml"\n[admin]\nenabled = false\n'
         f'[auth]\nmode = "{auth_mode}"\n{tables}'
     )
 

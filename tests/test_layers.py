@@ -26,7 +26,7 @@ LEVELS = [
     {"networking", "utils"},
     {"miner"},
     {"encrypted"},
-    {"validator", "scripts", "devnet", "doctor", "sim", "fiber"},
+    {"validator", "scripts", "devnet", "doctor", "sim", "fiber", "admin"},
     {"cli"},
     {"__main__"},
 ]

@@ -43,6 +43,7 @@ REFRESH_S: Final = 0.5
 DEMO_BLOCK_MS: Final = 250
 """An epoch of 5 s, so that nobody waits long to see one pass."""
 AGREE_S: Final = 30
+DASHBOARDS_SHOWN: Final = 8
 
 
 def register(app: typer.Typer) -> None:
@@ -231,6 +232,7 @@ async def _up(
         _announce(network, home, places.network, json)
         if not json:
             _print_places(display, places)
+            _print_dashboards(display, network)
         if not json and not display.console.is_terminal:
             output.line(display.title)
         display.step(Step(f"{nodes} nodes started", f"{time.monotonic() - began_s:.1f} s", done=True))
@@ -295,6 +297,7 @@ def _announce(network: LocalNetwork, home: Path, prepared: ChainNetwork | None, 
                 "data_dir": node.ready.data_dir,
                 "config": str(node.place.config),
                 "pid": node.ready.pid,
+                "dashboard": node.ready.admin,
             }
         )
     started: dict[str, Any] = {"event": "started", "directory": str(home), "nodes": nodes}
@@ -312,6 +315,15 @@ def _print_places(display: _Display, places: _Places) -> None:
     from mycelium.cli.view import places_table
 
     display.console.print(places_table(places.network))
+
+
+def _print_dashboards(display: _Display, network: LocalNetwork) -> None:
+    """Where to watch the nodes; of many the first ones."""
+    found = [(node.place.name, node.ready.admin) for node in network.nodes if node.ready and node.ready.admin]
+    for name, url in found[:DASHBOARDS_SHOWN]:
+        display.console.print(f"watch {name} at {url}")
+    if len(found) > DASHBOARDS_SHOWN:
+        display.console.print(f"and {len(found) - DASHBOARDS_SHOWN} more: see [admin] in their node.toml")
 
 
 async def _load(
@@ -359,6 +371,8 @@ async def _demo(home: Path, places: _Places, seconds: float | None, records: int
     display = _Display(f"Mycelium: {nodes} validators replicate a signed store", json=json)
     async with _local(places) as network:
         _announce(network, home, places.network, json)
+        if not json:
+            _print_dashboards(display, network)
         what = f"a chain and {nodes} nodes started" if places.network else f"{nodes} nodes started"
         display.step(Step(what, f"{time.monotonic() - began_s:.1f} s", done=True))
         async with display.following(network):

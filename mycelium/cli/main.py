@@ -90,6 +90,7 @@ COMMANDS: Final = {
     "config": Place(_config, "Look at a node's configuration: what is in force, whence, and what is wrong."),
     "doctor": Place(_doctor, "Look for what keeps a node from working, before its start or after trouble."),
     "node": Place(_node, "Run a node, or look at one."),
+    "status": Place(_node, "Show what a running node holds and whom it is connected to."),
     "get": Place(_data, "Print the value of one key; exit 1 when there is none."),
     "put": Place(_data, "Set a key (lww and own tables), or add one more fact to it (append tables)."),
     "delete": Place(_data, "Remove a key of an lww or own table."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -21,6 +22,9 @@ from mycelium.errors import UsageError
 from mycelium.identity import account as accounts
 
 if TYPE_CHECKING:
+    from rich.live import Live
+
+    from mycelium.admin.server import Admin
     from mycelium.node.configuration import Configuration
     from mycelium.node.logs import Log
     from mycelium.node.node import Node
@@ -58,6 +62,7 @@ def register(app: typer.Typer, node_app: typer.Typer) -> None:
     """Add the commands."""
     node_app.command("run")(run)
     connected(node_app, "status")(status)
+    connected(app, "status")(status)
 
 
 def run(
@@ -154,9 +159,11 @@ def _say_whence(configuration: Configuration) -> None:
 
 
 async def _serve(configuration: Configuration, log: Log, read: Any, *, json: bool, until_eof: bool) -> int:
+    from mycelium.admin.server import Place, open_admin
     from mycelium.node import process
     from mycelium.node.node import Node
     from mycelium.node.reloading import Reloader
+    from mycelium.peer.server import check_address
 
     process.prepare()
     loop = asyncio.get_running_loop()
@@ -177,7 +184,13 @@ async def _serve(configuration: Configuration, log: Log, read: Any, *, json: boo
     if until_eof:
         threading.Thread(target=_watch_stdin, args=(loop, end), daemon=True).start()
     async with contextlib.AsyncExitStack() as stack:
-        opening = asyncio.ensure_future(stack.enter_async_context(Node.open(configuration.settings())))
+        settings = configuration.settings()
+        # Of a node that is started twice both addresses are taken, and its own is the one to name.
+        check_address(settings.host, settings.port)
+        place = Place(settings.admin) if settings.admin.enabled else None
+        if place is not None:
+            stack.callback(place.close)
+        opening = asyncio.ensure_future(stack.enter_async_context(Node.open(settings)))
         # It may wait for the chain, a minute long: who ends it meanwhile is not kept waiting.
         either: set[asyncio.Future[Any]] = {opening, asked}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -187,12 +200,13 @@ async def _serve(configuration: Configuration, log: Log, read: Any, *, json: boo
                 await opening
             return await asked
         node = await opening
+        admin = None if place is None else await stack.enter_async_context(open_admin(node, place))
         reloader.node = node
-        _ready(node, json=json)
+        _ready(node, admin, json=json)
         return await asked
 
 
-def _ready(node: Node, *, json: bool) -> None:
+def _ready(node: Node, admin: Admin | None, *, json: bool) -> None:
     ready = {
         "event": "ready",
         "url": node.url,
@@ -200,12 +214,14 @@ def _ready(node: Node, *, json: bool) -> None:
         "generation": node.generation,
         "pid": os.getpid(),
         "data_dir": str(node.settings.data_dir),
+        "admin": "" if admin is None else admin.url,
     }
     if json:
         output.emit(ready)
     else:
         output.line(
             f"ready: {ready['url']} as {ready['account']}, data in {ready['data_dir']}, pid {ready['pid']}"
+            + (f", dashboard {ready['admin']}" if admin else "")
         )
 
 
@@ -224,21 +240,43 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, end: Any) -> None:
     loop.call_soon_threadsafe(end, 0)
 
 
-async def status(session: Session) -> None:
+async def status(
+    session: Session,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="With --watch: seconds between two looks.")] = 1.0,
+    times: Annotated[int, typer.Option(min=0, help="With --watch: end after so many looks; 0 is never.")] = 0,
+) -> None:
     """Show what a running node holds and whom it is connected to.
 
-    Members that it dials and does not reach stand at the end, with the reason.
+    Members that it dials and does not reach stand at the end, with the
+    reason. With --watch and --json one line for each look. The same in a
+    browser: the dashboard, whose address `node run` prints.
 
     Examples:
 
-        mycelium node status --config node.toml
+        mycelium status --config node.toml
+
+        mycelium status --config node.toml --watch
 
         mycelium node status --url ws://127.0.0.1:9090 --key-file hot.json --json
     """
-    found = await session.node.status()
-    if session.json:
-        output.emit(found)
-        return
     from mycelium.cli.status import status_view
 
-    output.console().print(status_view(found))
+    console = output.console()
+    looks = itertools.count(1) if watch and not times else range(1, max(1, times if watch else 1) + 1)
+    with contextlib.ExitStack() as stack:
+        live: Live | None = None
+        if watch and console.is_terminal and not session.json:
+            from rich.live import Live
+
+            live = stack.enter_context(Live(console=console, auto_refresh=False, screen=True))
+        for look in looks:
+            if look > 1:
+                await asyncio.sleep(every)
+            found = await session.node.status()
+            if session.json:
+                output.emit(found)
+            elif live is not None:
+                live.update(status_view(found), refresh=True)
+            else:
+                console.print(status_view(found))

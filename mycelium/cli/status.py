@@ -20,6 +20,11 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
     database = found.get("database", {})
     facts = {**found, "store": database.get("store", {})}
     parts: list[RenderableType] = [_facts(facts), _spaces(database)]
+    parts += [
+        Text(f"not ready: {check['name']}: {check['text']} -- {check['remedy']}", style="red")
+        for check in found.get("health", {}).get("checks", ())
+        if not check["ok"]
+    ]
     parts += [Text(f"problem: {said}", style="red") for said in found.get("chain", {}).get("problems", ())]
     if found.get("peers"):
         parts.append(_peers(found["peers"]))
@@ -31,6 +36,8 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
         if account in connected:
             continue
         parts.append(Text(f"not connected to {account}: {why}", style="yellow"))
+    if found.get("events"):
+        parts.append(_events(found["events"]))
     return Group(*parts)
 
 
@@ -103,6 +110,17 @@ def _spaces(database: Mapping[str, Any]) -> Table:
         changes = database.get("held_changes", {}).get(space)
         origins = database.get("origins", {}).get(space)
         table.add_row(space, value_text("", changes), value_text("", origins), vector)
+    return table
+
+
+def _events(events: list[dict[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("ago", justify="right", no_wrap=True)
+    table.add_column("lately", overflow="fold")
+    for event in events:
+        account = event["account"]
+        whose = f" {account[:6]}..{account[-6:]}" if account else ""
+        table.add_row(f"{event['ago_s']:,.0f} s", f"{event['kind']}: {event['text']}{whose}")
     return table
 
 

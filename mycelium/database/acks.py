@@ -20,6 +20,10 @@ class Acks:
         """For each peer that said so, the sequence number up to which it holds everything durably."""
         return dict(self._heads[space])
 
+    def head(self, space: str, peer: bytes) -> int:
+        """How far one peer has said to hold everything durably; 0 if it said nothing."""
+        return self._heads[space].get(peer, 0)
+
     def record(self, space: str, peer: bytes, head: int) -> None:
         """`peer` holds everything up to `head`. A lower head than before is a peer that started anew."""
         self._heads[space][peer] = head

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from heapq import heappop, heappush
 from itertools import count
 
 from mycelium.config import COMMIT_RETRY_S
+from mycelium.database.latency import Latency
 from mycelium.errors import NotDurable, StoreClosed, StoreError
 
 log = logging.getLogger(__name__)
@@ -23,11 +25,18 @@ class Committer:
 
     `durable` is the last feed index that survives a crash. Every `on_durable` callback is called with it, on the
     loop, each time it advances. A sync that fails is told to those who wait for it, and tried again.
+
+    For operators: `failure` is why the last sync failed, None if it did not; `syncs` how long syncs took, `commits` how
+    long the first batch of each waited from applied to durable.
     """
 
     def __init__(self, sync: Callable[[], None], durable: int) -> None:
         self.durable = durable
         self.on_durable: list[Callable[[int], None]] = []
+        self.failure: StoreError | None = None
+        self.syncs = Latency()
+        self.commits = Latency()
+        self._since_ns = 0
         self._sync = sync
         self._applied = durable
         self._tie = count()
@@ -41,6 +50,8 @@ class Committer:
     def applied(self, index: int) -> None:
         """A batch was applied at `index`; make it durable soon."""
         self._applied = index
+        if not self._since_ns:
+            self._since_ns = time.perf_counter_ns()
         if self._task is None and not self._closing.is_set():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="group-commit")
 
@@ -71,7 +82,7 @@ class Committer:
         await asyncio.sleep(0)
         target = self._applied
         try:
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._sync)
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._timed_sync)
             self._advance(target)
         except StoreError as error:
             self._fail(target, error)
@@ -90,15 +101,24 @@ class Committer:
         try:
             while self.durable < self._applied and not self._closing.is_set():
                 target = self._applied
+                since_ns, self._since_ns = self._since_ns, 0
                 try:
-                    await loop.run_in_executor(self._pool, self._sync)
+                    await loop.run_in_executor(self._pool, self._timed_sync)
                 except StoreError as error:
+                    self._since_ns = since_ns
                     self._fail(target, error)
                     await self._pause()
                 else:
+                    if since_ns:
+                        self.commits.record(time.perf_counter_ns() - since_ns)
                     self._advance(target)
         finally:
             self._task = None
+
+    def _timed_sync(self) -> None:
+        began_ns = time.perf_counter_ns()
+        self._sync()
+        self.syncs.record(time.perf_counter_ns() - began_ns)
 
     async def _pause(self) -> None:
         try:
@@ -108,6 +128,7 @@ class Committer:
             return
 
     def _advance(self, target: int) -> None:
+        self.failure = None
         if target > self.durable:
             self.durable = target
             for callback in self.on_durable:
@@ -125,6 +146,7 @@ class Committer:
             self._advanced = None
 
     def _fail(self, target: int, error: StoreError) -> None:
+        self.failure = error
         while self._waiting and self._waiting[0][0] <= target:
             future = heappop(self._waiting)[2]
             if not future.done():

@@ -155,8 +155,18 @@ class Database:
         await asyncio.get_running_loop().run_in_executor(None, self.store.sync)
         await asyncio.get_running_loop().run_in_executor(None, self.store.checkpoint, path)
 
+    def status_of_spaces(self) -> dict[str, tuple[int, int]]:
+        """Of each space, how many changes are held, and of how many origins."""
+        found = {}
+        for space in self.spaces:
+            vector = self.engine.vector(space)
+            spans = (span for held in vector.values() for span in held.spans())
+            found[space] = sum(last - first + 1 for first, last in spans), len(vector)
+        return found
+
     def status(self) -> dict[str, Any]:
         """Counts and sizes, cheap enough for every second."""
+        held = self.status_of_spaces()
         return {
             "generation": self.generation,
             "feed": self.engine.feed_last,
@@ -165,16 +175,9 @@ class Database:
             "applied_batches": self.engine.counts["applied"],
             "duplicate_batches": self.engine.counts["duplicate"],
             "changes": self.engine.counts["changes"],
-            "origins": {space: len(self.engine.vector(space)) for space in self.spaces},
+            "origins": {space: origins for space, (_, origins) in held.items()},
             "vectors": {space: self.engine.vector_digest(space).hex() for space in self.spaces},
-            "held_changes": {
-                space: sum(
-                    last - first + 1
-                    for held in self.engine.vector(space).values()
-                    for first, last in held.spans()
-                )
-                for space in self.spaces
-            },
+            "held_changes": {space: changes for space, (changes, _) in held.items()},
             "store": self.store.usage(),
         }
 

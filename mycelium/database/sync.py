@@ -197,6 +197,11 @@ class SyncMachine:
         peers = self._peers.values() if peer is None else [self._peers[peer]] if peer in self._peers else []
         return any(space in one.differed for one in peers)
 
+    def compared(self, peer: int) -> dict[str, bool]:
+        """Of each space that the peer spoke of: whether it holds the same as this node, by its last ping."""
+        state = self._peers.get(peer)
+        return {} if state is None else {space: space not in state.differed for space in state.greeted}
+
     def digest_seen(self, peer: int, space: str, digest: bytes, now_ms: int) -> SyncRequest | None:
         """The peer's ping said this of a space. Returns the request to send it, if any."""
         state = self._peers.get(peer)

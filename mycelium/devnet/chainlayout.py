@@ -66,10 +66,11 @@ def prepare(
     chain_port, *ports = network.ports
     chain = ChainPlace(directory, chain_port, network.block_ms, EPOCH_BLOCKS + 5)
     places = []
+    admin_ports = layout.free_ports(nodes, network.ports)
     for number, (wallet, port) in enumerate(zip(validators, ports, strict=True), start=1):
         folder = directory / f"node{number}"
         folder.mkdir(exist_ok=True)
-        places.append(NodePlace(folder.name, folder, wallet.hotkey, port))
+        places.append(NodePlace(folder.name, folder, wallet.hotkey, port, admin_ports[number - 1]))
     found = ChainNetwork(directory, chain, places, validators, mining)
     if not chain.spec.exists():
         specfile.write(chain.spec, _spec(found, network, recorded))
@@ -148,7 +149,8 @@ netuid = {NETUID}
 [chain]
 endpoints = ["{chain.url}"]
 epoch_blocks = {EPOCH_BLOCKS}
-{layout.tables()}"""
+
+{layout.admin(place)}{layout.tables()}"""
 
 
 def environment(network: ChainNetwork) -> str:

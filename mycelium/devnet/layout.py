@@ -14,6 +14,7 @@ import random
 import secrets
 import socket
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -65,6 +66,8 @@ class NodePlace:
     directory: Path
     keypair: Keypair
     port: int
+    admin_port: int = 0
+    """Of its dashboard; 0 takes a free one."""
 
     @property
     def url(self) -> str:
@@ -128,25 +131,26 @@ def prepare(directory: Path, nodes: int) -> list[NodePlace]:
     """Write the files of a network of `nodes`, or take over those that are there. Raises ConfigError."""
     directory = directory.absolute()
     network = state(directory, new_state(nodes))
-    ports = free_ports(nodes)
+    ports = free_ports(2 * nodes)
     places = []
-    for number, port in enumerate(ports, start=1):
+    for number, (port, admin_port) in enumerate(zip(ports[:nodes], ports[nodes:], strict=True), start=1):
         folder = directory / f"node{number}"
         folder.mkdir(exist_ok=True)
         key_file = folder / "hotkey.json"
         if not key_file.exists():
             wallets.write_file(key_file, Keypair.generate())
-        places.append(NodePlace(folder.name, folder, wallets.load_file(key_file), port))
+        places.append(NodePlace(folder.name, folder, wallets.load_file(key_file), port, admin_port))
     (directory / "members.toml").write_text(_members(places, network), encoding="utf-8")
     for place in places:
         place.config.write_text(_settings(place, network), encoding="utf-8")
     return places
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, but: Collection[int] = ()) -> list[int]:
     """Ports of the loopback address that nobody listens on, below those that the system gives to clients.
 
     A port from the clients' range could be taken by an outgoing connection while its node is being restarted.
+    but: ports that are promised already.
     """
     try:
         top = int(_EPHEMERAL.read_text().split()[0])
@@ -155,6 +159,8 @@ def free_ports(count: int) -> list[int]:
     low, high = (10_240, top) if top > 12_288 else (49_152, 65_536)
     found: list[int] = []
     for port in random.sample(range(low, high), min(high - low, 100 * count)):
+        if port in but:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))
@@ -237,7 +243,13 @@ genesis = "{network.genesis}"
 
 [membership]
 file = "../members.toml"
-{tables()}"""
+
+{admin(place)}{tables()}"""
+
+
+def admin(place: NodePlace) -> str:
+    """The [admin] of a node's settings."""
+    return f"[admin]\nlisten = {json.dumps(f'{HOST}:{place.admin_port}')}\n"
 
 
 def tables() -> str:

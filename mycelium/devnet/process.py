@@ -42,6 +42,7 @@ class Ready(msgspec.Struct):
     generation: int
     pid: int
     data_dir: str
+    admin: str = ""
 
 
 class ChainReady(msgspec.Struct):

@@ -47,7 +47,7 @@ from mycelium.errors import (
 from mycelium.identity.account import ACCOUNT_BYTES
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import OWNER, Epoch
-from mycelium.node import calls
+from mycelium.node import calls, events
 from mycelium.node.peercalls import PeerCalls
 from mycelium.node.ratelimit import Quiet
 from mycelium.peer.blacklist import (
@@ -121,6 +121,7 @@ class Blacklisting:
         """Proofs to be fetched: which, from whom, and not before when."""
         self._tasks: dict[tuple[str, Origin], asyncio.Task[None]] = {}
         self._quiet = Quiet(log, interval_s=60)
+        self.on_news: Callable[[str, str, bytes], None] = lambda kind, text, account: None
         self._frozen.on_proof.append(self._proven)
         peercalls.on(PROOF, self._asked)
         prefix = schema.META_BLACKLIST
@@ -193,12 +194,14 @@ class Blacklisting:
         for effect in effects:
             if isinstance(effect, Block):
                 log.warning("%s has no session here: %s", format_account(effect.account), effect.why)
+                self.on_news(events.BLOCKED, effect.why, effect.account)
                 link = self._hub.link_of(effect.account)
                 if link is not None and link.role != CLIENT:
                     link.close(Blacklisted(effect.why))
                 self._changed()
             elif isinstance(effect, Unblock):
                 log.info("%s may have a session again", format_account(effect.account))
+                self.on_news(events.UNBLOCKED, "may have a session again", effect.account)
                 self._changed()
             elif isinstance(effect, Say):
                 others = [link for link in self._links() if link is not source]
@@ -241,6 +244,7 @@ class Blacklisting:
             proven.space,
             proven.at,
         )
+        self.on_news(events.PROOF, f"{proven.what}, in {proven.space} from {proven.at} on", account)
         said = BlacklistSync([], [_head(proven)])
         for link in self._links():
             if self._may_read(link.id, proven.space):

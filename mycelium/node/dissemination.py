@@ -84,6 +84,8 @@ class Dissemination:
         self._closed = False
         self._quiet = Quiet(log, interval_s=10)
         self.passed_over: Counter[str] = Counter()
+        self.pushed_changes = 0
+        """Own ones that were queued for peers, counted once for each peer."""
         self.pushmode = PushMode(uplink_mbit)
         self.plumtree = Plumtree(may_read, self._holds, self._rng, self.pushmode.uplink_bytes_s)
         self.absence: Absence | None = None
@@ -145,11 +147,13 @@ class Dissemination:
                 self.pushmode.why and f": {self.pushmode.why}",
             )
         if mode is Mode.DIRECT:
+            self.pushed_changes += len(links) * sum(applied.batch.count for applied in ready)
             self._publish([(applied.batch.raw, applied.signature) for applied in ready], links, 0)
             return
         for applied in ready:
             raw = applied.batch.raw
             pushes = self.plumtree.publish(ref_of(applied.batch), len(raw), now_ms)
+            self.pushed_changes += applied.batch.count * sum(len(push.links) for push in pushes)
             self._going += [(push, (raw, applied.signature)) for push in pushes]
         self._go()
 

@@ -13,9 +13,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from mycelium.database.engine import Applied
 from mycelium.protocol.messages import MessageType
 
 _CLASSES = ("control", "repair", "push", "bulk")
+_TYPES = [kind.name.lower() for kind in MessageType]
 
 
 class Metrics(Collector):
@@ -24,8 +26,12 @@ class Metrics(Collector):
     def __init__(self, gauges: Callable[[], Iterator[tuple[str, str, float]]] | None = None) -> None:
         self.rejects: Counter[str] = Counter()
         self.handshakes: Counter[tuple[bool, bool]] = Counter()
-        self.messages_in: Counter[int] = Counter()
-        self.messages_out: Counter[int] = Counter()
+        self.messages_in = [0] * len(MessageType)
+        self.messages_out = [0] * len(MessageType)
+        self.message_bytes_in = [0] * len(MessageType)
+        self.message_bytes_out = [0] * len(MessageType)
+        self.changes_written = self.changes_received = 0
+        self.batches_written = self.batches_received = 0
         self.drops: Counter[int] = Counter()
         self.received_bytes = 0
         self.sent_bytes = 0
@@ -47,11 +53,22 @@ class Metrics(Collector):
     def bytes_out(self, n: int) -> None:
         self.sent_bytes += n
 
-    def message_in(self, type: int) -> None:
+    def message_in(self, type: int, size_bytes: int) -> None:
         self.messages_in[type] += 1
+        self.message_bytes_in[type] += size_bytes
 
-    def message_out(self, type: int) -> None:
+    def message_out(self, type: int, size_bytes: int) -> None:
         self.messages_out[type] += 1
+        self.message_bytes_out[type] += size_bytes
+
+    def applied(self, applied: Applied) -> None:
+        """A batch was applied: this node's own, or another's."""
+        if applied.own:
+            self.batches_written += 1
+            self.changes_written += applied.batch.count
+        else:
+            self.batches_received += 1
+            self.changes_received += applied.batch.count
 
     def dropped(self, klass: int, n: int) -> None:
         self.drops[klass] += n
@@ -67,13 +84,18 @@ class Metrics(Collector):
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         """prometheus-client's Collector: one pass over the counts."""
         yield _labelled("mycelium_rejects", "Connections closed for a broken rule.", "reason", self.rejects)
-        yield _labelled("mycelium_messages_received", "Messages by type.", "type", _by_type(self.messages_in))
-        yield _labelled("mycelium_messages_sent", "Messages by type.", "type", _by_type(self.messages_out))
+        for name, text, counts in (
+            ("mycelium_messages_received", "Messages by type.", self.messages_in),
+            ("mycelium_messages_sent", "Messages by type.", self.messages_out),
+            ("mycelium_message_received_bytes", "Bytes of messages by type.", self.message_bytes_in),
+            ("mycelium_message_sent_bytes", "Bytes of messages by type.", self.message_bytes_out),
+        ):
+            yield _labelled(name, text, "type", dict(zip(_TYPES, counts, strict=True)))
         yield _labelled(
             "mycelium_queue_drops",
             "Messages that found a peer's queue full.",
             "class",
-            {_CLASSES[klass]: n for klass, n in self.drops.items()},
+            {name: self.drops[klass] for klass, name in enumerate(_CLASSES)},
         )
         yield _labelled(
             "mycelium_handshakes",
@@ -89,6 +111,14 @@ class Metrics(Collector):
             ("mycelium_sent_bytes", "Bytes written to peers.", self.sent_bytes),
             ("mycelium_sessions_opened", "Sessions that were established.", self.sessions_opened),
             ("mycelium_sessions_closed", "Sessions that ended.", self.sessions_closed),
+            (
+                "mycelium_changes_written",
+                "Changes that were written through this node.",
+                self.changes_written,
+            ),
+            ("mycelium_changes_received", "Changes of others that were applied here.", self.changes_received),
+            ("mycelium_batches_written", "Batches that this node signed.", self.batches_written),
+            ("mycelium_batches_received", "Batches of others that were applied here.", self.batches_received),
         ):
             yield CounterMetricFamily(name, text, value=value)
         for name, text, gauge in self._gauges() if self._gauges else ():
@@ -100,7 +130,3 @@ def _labelled(name: str, text: str, label: str, values: dict[str, int] | Counter
     for key, value in sorted(values.items()):
         family.add_metric([key], value)
     return family
-
-
-def _by_type(counts: Counter[int]) -> dict[str, int]:
-    return {MessageType(kind).name.lower(): n for kind, n in counts.items()}

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreErro
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch, Source
 from mycelium.node import absence, advertising, blacklisting, joining, snapshotserving, snapshotting, trimming
+from mycelium.node import events as kinds
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.bootstrap import Bootstrap
 from mycelium.node.conditions import Conditions
 from mycelium.node.discovery import Discovery
+from mycelium.node.events import Events
 from mycelium.node.fingerprinting import Fingerprinting
 from mycelium.node.incidents import Incidents
 from mycelium.node.metrics import Metrics
@@ -85,9 +87,12 @@ class Node:
         self.account = keypair.account
         self.generation = database.generation
         self.metrics = Metrics(self._gauges)
+        self.health: Callable[[], dict[str, Any]] = dict  # whoever judges it sets it
         self.started_s = time.monotonic()
         self.around = around
         self.now_ms = around.now_ms
+        self.events = Events(lambda: self.now_ms())  # a test may set another clock
+        database.engine.on_applied.append(self.metrics.applied)
         self.service = Service(
             database, self.status, settings.clients, authority.rights_now, authority.policy_now, self._rotate
         )
@@ -174,6 +179,7 @@ class Node:
             rng,
         )
         self.service.reach = reaching.ask
+        self.blacklisting.on_news = self.events.add
         self.dialer = Dialer(self.hub, rng, dial=around.dial)
         self.bootstrap = Bootstrap(self.hub, settings.bootstrap, rng, around.dial)
         self.conditions = Conditions(
@@ -316,17 +322,15 @@ class Node:
             "1 while the chain is heard and new batches can refer to it.",
             status.writes_allowed,
         )
-        if status.head_age_s is not None:
-            yield (
-                "mycelium_chain_head_age_seconds",
-                "Age of the newest finalised block known.",
-                status.head_age_s,
-            )
+        # A file of members is always as recent as it can be.
+        age_s = 0.0 if status.head_age_s is None else status.head_age_s
+        yield "mycelium_chain_head_age_seconds", "Age of the newest finalised block known.", age_s
 
     # --- epochs -----------------------------------------------------------------------------------------
 
     def _entered(self, epoch: Epoch) -> None:
         """Another epoch is the present one: dial its members, end what has no place in it, say what changed for us."""
+        self.events.add(kinds.EPOCH, f"epoch {epoch.number}, members: {len(epoch.members)}")
         self.blacklisting.entered(epoch)
         self.roster.follow(epoch)
         self.presence.keep(epoch.members)
@@ -353,6 +357,7 @@ class Node:
         """Tell the members that this node listens on that port, and on no other."""
         found = advertising.addresses(self.settings, self.source.epoch(), self.account, port)
         taken = await self.discovery.announce(found)
+        self.events.add(kinds.ROTATED, f"listens on port {port} now")
         log.info("%d of %d peers know by now: %s", taken, len(self.replicator.members()), ", ".join(found))
 
     async def _rotate(self) -> dict[str, Any]:
@@ -394,6 +399,7 @@ class Node:
 
     def _opened(self, link: Link) -> None:
         if link.role != CLIENT:
+            self.events.add(kinds.OPENED, f"{'from' if link.inbound else 'to'} {link.remote}", link.account)
             self.peercalls.link_opened(link)
             self.replicator.link_opened(link)
             self.presence.link_opened(link)
@@ -404,6 +410,7 @@ class Node:
         if error is not None:
             log.info("session with %s ended: %s", link.remote, error)
         if link.role != CLIENT:
+            self.events.add(kinds.CLOSED, str(error or "with a goodbye"), link.account)
             self.peercalls.link_closed(link)
             self.replicator.link_closed(link)
             self.timekeeping.link_closed(link)

@@ -229,6 +229,11 @@ OPTIONS: Final = (
         SNAPSHOT_LACK_MIN,
         "A node that lacks so many changes fetches a snapshot and not the log; 0: never.",
     ),
+    # --- admin ---
+    Option("admin.enabled", FLAG, True, "Whether health, metrics and the dashboard are served over HTTP."),
+    Option("admin.listen", TEXT, "", "HOST:PORT of it; without it port 9091 of 127.0.0.1, or a free one."),
+    Option("admin.token_file", TEXT, "", "A file with what requests must carry, as from other machines."),
+    Option("admin.hosts", STRINGS, [], "Names by which it is asked for, beside localhost and its address."),
     # --- tables ---
     Option("tables", TABLE, REQUIRED, "The tables: NAME = { merge, space } for each."),
     Option("tables.*.merge", TEXT, REQUIRED, f"How writes of one key meet: {', '.join(settings.MERGES)}."),

@@ -39,6 +39,9 @@ log_keep_hours = 168
 [log]                              # how much the daemon says: see `log_settings`
 level = "warning"
 
+[admin]                            # health, metrics and the dashboard over HTTP: see `admin_settings`
+listen = "127.0.0.1:9091"
+
 [tables.scores]
 merge = "lww"                      # lww, counter, set, append, own
 space = "main"
@@ -67,7 +70,15 @@ from mycelium.identity import keys
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
 from mycelium.metagraph.membership import check_url
-from mycelium.node import blacklist_settings, chain_settings, log_settings, rotation_settings, store_settings
+from mycelium.node import (
+    admin_settings,
+    blacklist_settings,
+    chain_settings,
+    log_settings,
+    rotation_settings,
+    store_settings,
+)
+from mycelium.node.admin_settings import AdminSettings
 from mycelium.node.chain_settings import ChainSettings
 from mycelium.node.log_settings import LogSettings
 from mycelium.node.store_settings import StoreSettings
@@ -165,6 +176,7 @@ class Settings:
     mesh: Mesh = MESH
     store: StoreSettings = field(default_factory=StoreSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    admin: AdminSettings = field(default_factory=AdminSettings)
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
@@ -219,6 +231,7 @@ class Settings:
         )
         store = store_settings.parse(file.root.section("store", "a [store] section", required=False))
         log = log_settings.parse(file.root.section("log", "a [log] section", required=False))
+        admin = admin_settings.parse(file.root.section("admin", "an [admin] section", required=False), base)
         file.root.finish()
         file.check()
         return cls(
@@ -243,6 +256,7 @@ class Settings:
             uplink_mbit=uplink_mbit,
             store=store,
             log=log,
+            admin=admin,
         )
 
     @property

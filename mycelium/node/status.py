@@ -17,6 +17,7 @@ from mycelium.node.presence import shown
 if TYPE_CHECKING:
     from mycelium.node.node import Node
 
+_EVENTS = 10
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -77,6 +78,16 @@ def node_status(node: Node) -> dict[str, Any]:
         "dissemination": node.replicator.dissemination.status(),
         "received_bytes": metrics.received_bytes,
         "sent_bytes": metrics.sent_bytes,
+        "health": node.health(),
+        "events": [
+            {
+                "ago_s": round(max(0, now_ms - event.at_ms) / 1000, 1),
+                "kind": event.kind,
+                "text": event.text,
+                "account": format_account(event.account) if event.account else "",
+            }
+            for event in node.events.newest(_EVENTS)
+        ],
         "fingerprints": dict(node.fingerprinting.counts),
         "snapshots": node.snapshotting.status() | {"served": dict(node.snapshotserving.counts)},
         "log": node.trimming.status(),

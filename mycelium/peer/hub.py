@@ -131,9 +131,10 @@ class Hub:
         refused: list[Link] = []
         for group in groups.values():
             message = self.envelope.wrap(group[0].session, type, payload)
-            refused += self.publish(message, klass, group)
-        for _ in range(len(links) - len(refused)):
-            self.observer.message_out(type)
+            unserved = self.publish(message, klass, group)
+            refused += unserved
+            for _ in range(len(group) - len(unserved)):
+                self.observer.message_out(type, len(message))
         return refused
 
     def wake(self) -> None:
@@ -167,7 +168,7 @@ class Hub:
     def deliver(self, link: Link, message: codec.Message, size: int) -> None:
         """Judge one message of a link and hand it on."""
         self._check(link.session, message)
-        self._message_in(message.type)
+        self._message_in(message.type, size)
         self._on_message(link, message, size)
 
     # --- coming and going ---------------------------------------------------------------------------------

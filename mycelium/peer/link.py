@@ -146,9 +146,10 @@ class Link:
         """Make a message of that MessageType and send it; as `send`."""
         if self.closed.done():
             return False
-        taken = self.send(self._hub.envelope.wrap(self.session, type, payload), klass)
+        message = self._hub.envelope.wrap(self.session, type, payload)
+        taken = self.send(message, klass)
         if taken:
-            self.wire.observer.message_out(type)
+            self.wire.observer.message_out(type, len(message))
         return taken
 
     async def drained(self, klass: int) -> None:

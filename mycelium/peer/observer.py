@@ -23,9 +23,9 @@ class Observer(Protocol):
 
     def bytes_out(self, n: int) -> None: ...
 
-    def message_in(self, type: int) -> None: ...
+    def message_in(self, type: int, size_bytes: int) -> None: ...
 
-    def message_out(self, type: int) -> None: ...
+    def message_out(self, type: int, size_bytes: int) -> None: ...
 
     def dropped(self, klass: int, n: int) -> None:
         """`n` messages of the class found a link's queue full."""
@@ -50,11 +50,11 @@ class NullObserver:
     def bytes_out(self, n: int) -> None:
         del n
 
-    def message_in(self, type: int) -> None:
-        del type
+    def message_in(self, type: int, size_bytes: int) -> None:
+        del type, size_bytes
 
-    def message_out(self, type: int) -> None:
-        del type
+    def message_out(self, type: int, size_bytes: int) -> None:
+        del type, size_bytes
 
     def dropped(self, klass: int, n: int) -> None:
         del klass, n

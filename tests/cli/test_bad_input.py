@@ -27,11 +27,11 @@ def tree(folder):
     }
 
 
-def replaced(old, new):
+def replaced(old, new, count=-1):
     def change(place):
         text = place.config.read_text()
         assert old in text
-        place.config.write_text(text.replace(old, new))
+        place.config.write_text(text.replace(old, new, count))
 
     return change
 
@@ -86,7 +86,7 @@ CASES = {
     "data below a file": (data_below_a_file, "data"),
     "data that is a file": (data_is_a_file, "is not a directory"),
     "data of somebody else": (data_is_somebody_elses, "holds no Mycelium store"),
-    "an address of nobody": (replaced("127.0.0.1:", "192.0.2.1:"), "cannot listen on 192.0.2.1"),
+    "an address of nobody": (replaced("127.0.0.1:", "192.0.2.1:", 1), "cannot listen on 192.0.2.1"),
 }
 
 

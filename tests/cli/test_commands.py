@@ -180,6 +180,20 @@ def test_status(place):
     assert "\x1b" not in out
 
 
+def test_status_in_short_and_again_and_again(place):
+    (status,) = clikit.invoke_json("status", "--config", place.config)
+    assert status["account"] == place.address
+    assert len(status["node"]) == 13
+    found = clikit.invoke_json(
+        "status", "--config", place.config, "--watch", "--every", "0.1", "--times", "3"
+    )
+    assert len(found) == 3
+    assert found[2]["uptime_s"] >= found[0]["uptime_s"] + 0.1
+    out, _ = clikit.invoke("status", "--config", place.config, "--watch", "--every", "0.1", "--times", "2")
+    assert out.replace("\n", "").count(place.address) >= 2
+    assert "\x1b" not in out
+
+
 def test_digest(place):
     (found,) = clikit.invoke_json("digest", "--config", place.config)
     assert len(found["spaces"]["main"]["digest"]) == 64

@@ -47,7 +47,7 @@ def test_check_prints_values_with_origin_and_meaning(place, monkeypatch):
 
 def test_check_finds_every_mistake_and_exits_2(place, monkeypatch):
     place.config.write_text(
-        place.config.read_text().replace("listen", "listne").replace("netuid = ", "netuid = -")
+        place.config.read_text().replace("listen", "listne", 1).replace("netuid = ", "netuid = -")
     )
     monkeypatch.setenv("MYCELIUM_AUTH_MODE", "loud")
     before = {path: path.read_bytes() for path in place.directory.rglob("*") if path.is_file()}

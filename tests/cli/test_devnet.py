@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import clikit
@@ -61,6 +62,8 @@ def test_up_replicates_and_agrees(tmp_path):
     for node in started["nodes"]:
         assert node["data_dir"].startswith(str(tmp_path))
         assert node["url"].startswith("ws://127.0.0.1:")
+        with urllib.request.urlopen(f"{node['dashboard']}status", timeout=10) as answer:
+            assert json.load(answer)["account"] == node["account"]
     first = clikit.invoke_json("digest", "--config", started["nodes"][0]["config"])
     assert "main" in first[0]["spaces"]
     (finished,) = finish(process, 0)
@@ -127,6 +130,7 @@ def test_up_on_a_pipe_says_where_it_is_before_it_ends(tmp_path):
     assert "2 nodes started" in lines[title + 1]
     table = "\n".join(lines[:title])
     assert all(name in table for name in ("validator1", "validator2", "miner2", "ws://127.0.0.1:", ".env"))
+    assert "watch node2 at http://127.0.0.1:" in table
     assert err == ""
 
 

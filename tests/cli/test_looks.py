@@ -92,6 +92,8 @@ def test_status_view_fits_and_takes_what_it_does_not_know():
         "later": {"a": 1},
         "rejects": {"malformed": 3},
         "peers": [peer, {**peer, "rtt_ms": None}],
+        "health": {"checks": [{"name": "sync", "ok": False, "text": "behind in main", "remedy": "wait"}]},
+        "events": [{"ago_s": 12345.6, "kind": "proof", "text": "x" * 200, "account": "5" + "G" * 47}],
         "unreachable": {"5" + "H" * 47: "ws://203.0.113.7:9090: connection refused"},
         "database": {
             "vectors": {"main": "e" * 32},
@@ -109,6 +111,8 @@ def test_status_view_fits_and_takes_what_it_does_not_know():
         "12,345,678",
         "files 1.0 TiB",
         "203.0.113.200:65535",
+        "not ready: sync: behind in main -- wait",
+        "12,346 s",
     ):
         assert part in text
     assert "not connected to 5HH" in text

@@ -32,6 +32,7 @@ def test_ready_line(place):
             "generation": ready["generation"],
             "pid": process.pid,
             "data_dir": str(place.data_dir),
+            "admin": f"http://127.0.0.1:{place.admin_port}/",
         }
         assert ready["generation"] > 0
 

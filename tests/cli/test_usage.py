@@ -90,7 +90,7 @@ def test_a_configuration_file_that_is_not_there(tmp_path):
 
 def test_a_mistake_in_the_configuration_names_file_line_and_remedy(tmp_path):
     (place,) = prepare(tmp_path / "net", 1)
-    place.config.write_text(place.config.read_text().replace("listen", "listne"))
+    place.config.write_text(place.config.read_text().replace("listen", "listne", 1))
     error = error_of("node", "run", "--config", place.config)
     assert error == f"error: {place.config}:4: node.listne is not known -- did you mean 'listen'?\n"
     assert not place.data_dir.exists()

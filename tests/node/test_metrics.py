@@ -28,8 +28,8 @@ def test_what_a_link_reports_is_exported() -> None:
     metrics.handshake(True, True)
     metrics.handshake(True, False)
     metrics.handshake(False, True)
-    metrics.message_in(MessageType.PING)
-    metrics.message_out(MessageType.DB_SYNC_REQ)
+    metrics.message_in(MessageType.PING, 100)
+    metrics.message_out(MessageType.DB_SYNC_REQ, 200)
     metrics.dropped(fanout.PUSH, 3)
     metrics.bytes_in(10)
     metrics.bytes_out(20)
@@ -41,6 +41,8 @@ def test_what_a_link_reports_is_exported() -> None:
     assert found['mycelium_handshakes_total{outcome="failed"}'] == 1
     assert found['mycelium_messages_received_total{type="ping"}'] == 1
     assert found['mycelium_messages_sent_total{type="db_sync_req"}'] == 1
+    assert found['mycelium_message_received_bytes_total{type="ping"}'] == 100
+    assert found['mycelium_message_sent_bytes_total{type="db_sync_req"}'] == 200
     assert found['mycelium_queue_drops_total{class="push"}'] == 3
     assert found["mycelium_received_bytes_total"] == 10
     assert found["mycelium_sent_bytes_total"] == 20

@@ -60,10 +60,10 @@ class Counts:
     def bytes_out(self, n):
         self.sent += n
 
-    def message_in(self, type):
+    def message_in(self, type, size_bytes):
         self.types_in[type] += 1
 
-    def message_out(self, type):
+    def message_out(self, type, size_bytes):
         self.types_out[type] += 1
 
     def dropped(self, klass, n):

@@ -1,0 +1,1 @@
+"""A node watched over HTTP: health, status, metrics and the dashboard. Reads a node and changes nothing of it."""
