@@ -70,14 +70,17 @@ def run(
 async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
     from mycelium.node import process
     from mycelium.node.node import Node
+    from mycelium.node.notify import Notify, summary
 
     process.prepare()
+    manager = Notify.from_environment()
     loop = asyncio.get_running_loop()
     asked: asyncio.Future[int] = loop.create_future()
 
     def end(code: int) -> None:
         if not asked.done():
             asked.set_result(code)
+            manager.stopping()
             _leave_in(_EXIT_S)
         elif code == output.INTERRUPTED:
             os._exit(output.INTERRUPTED)  # Ctrl-C again: the operator does not want to wait
@@ -86,7 +89,9 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
     loop.add_signal_handler(signal.SIGINT, end, output.INTERRUPTED)
     if until_eof:
         threading.Thread(target=_watch_stdin, args=(loop, end), daemon=True).start()
+    manager.status("opening the store and looking for the network")
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(manager.close)
         opening = asyncio.ensure_future(stack.enter_async_context(Node.open(config)))
         # It may wait for the chain, a minute long: who ends it meanwhile is not kept waiting.
         either: set[asyncio.Future[Any]] = {opening, asked}
@@ -111,7 +116,8 @@ async def _serve(config: Path, *, json: bool, until_eof: bool) -> int:
             output.line(
                 f"ready: {ready['url']} as {ready['account']}, data in {ready['data_dir']}, pid {ready['pid']}"
             )
-        return await asked
+        async with manager.serving(lambda: summary(node)):
+            return await asked
 
 
 def _leave_in(seconds: float) -> None:
