@@ -81,8 +81,13 @@ def test_what_was_for_this_process_is_not_passed_on(manager):
 
 @pytest.mark.parametrize(
     "said",
-    [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "-1"}]
-    + [{"WATCHDOG_USEC": "6000000", "WATCHDOG_PID": "1"}],
+    [
+        {},
+        {"WATCHDOG_USEC": "0"},
+        {"WATCHDOG_USEC": "soon"},
+        {"WATCHDOG_USEC": "-1"},
+        {"WATCHDOG_USEC": "6000000", "WATCHDOG_PID": "1"},
+    ],
     ids=["nothing", "never", "no number", "negative", "of another process"],
 )
 def test_no_watchdog_where_none_is_asked_for(manager, said):
