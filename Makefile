@@ -18,7 +18,7 @@ ARGS ?=
 .PHONY: help
 help: ## Show this list
 	@echo 'Usage: make TARGET'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: build ## Four nodes replicate records, one is killed and returns, all agree; until Ctrl-C, or FOR=30 seconds
@@ -35,6 +35,10 @@ soak: build ## Minutes of endurance and faults
 .PHONY: nightly
 nightly: build ## Larger seeds, and external tools
 	@exec $(PYTEST) -n $(WORKERS) -p no:benchmark -m nightly $(ARGS)
+
+.PHONY: wheel-test
+wheel-test: build ## The tests against the installed wheel, built from the sdist, in another directory; about as long as `test`
+	@exec $(BIN)/python ci/wheel_test.py -- -n $(WORKERS) -m 'not soak and not nightly' $(ARGS)
 
 .PHONY: bench
 bench: build ## Ratios against plain Python and other libraries; how to read them: bench/README.md

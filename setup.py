@@ -15,24 +15,32 @@ FLAGS += ["-fno-strict-aliasing", "-Wall", "-Wno-unused-function", "-Werror=impl
 MODULES = ("codec", "replay", "merge", "fanout", "allow")
 
 
-class ParallelBuild(build_ext):
-    """Compile the extensions on all cores: they share headers but no object files."""
+class Build(build_ext):
+    """Translate and compile on all cores. Only a build does: a source distribution holds no generated C."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
 
+    def run(self) -> None:
+        # Not with `finalize_options`: a source distribution comes by there, too.
+        translated = cythonize(
+            self.extensions,
+            build_dir="build/cython",
+            annotate=bool(os.environ.get("MYCELIUM_ANNOTATE")),
+            compiler_directives={"language_level": 3, "boundscheck": True, "cdivision": False},
+            nthreads=0,
+        )
+        sources = {extension.name: extension.sources for extension in translated}
+        for extension in self.extensions:
+            extension.sources = sources[extension.name]
+        super().run()
+
 
 setup(
-    cmdclass={"build_ext": ParallelBuild},
-    ext_modules=cythonize(
-        [
-            Extension(f"mycelium._core.{name}", [f"mycelium/_core/{name}.pyx"], extra_compile_args=FLAGS)
-            for name in MODULES
-        ],
-        build_dir="build/cython",
-        annotate=bool(os.environ.get("MYCELIUM_ANNOTATE")),
-        compiler_directives={"language_level": 3, "boundscheck": True, "cdivision": False},
-        nthreads=0,
-    ),
+    cmdclass={"build_ext": Build},
+    ext_modules=[
+        Extension(f"mycelium._core.{name}", [f"mycelium/_core/{name}.pyx"], extra_compile_args=FLAGS)
+        for name in MODULES
+    ],
 )

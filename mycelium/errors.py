@@ -3,7 +3,8 @@
 MyceliumError
 ├── ConfigError              a setting or file the operator must mend; the program exits with 2
 │   ├── KeyFileError         a hotkey that is missing, unreadable or not a hotkey
-│   └── AddressInUse         another process listens there
+│   ├── AddressInUse         another process listens there
+│   └── MissingExtra         an import that needs an extra of this package; also an ImportError
 ├── ChainError               the chain, or the way to it
 │   ├── ChainUnreachable     no endpoint answers, or none in time
 │   ├── ChainRefused         the chain answered a request with a JSON-RPC error
@@ -85,6 +86,18 @@ class KeyFileError(ConfigError):
 
 class AddressInUse(ConfigError):
     """Another process listens on the address."""
+
+
+class MissingExtra(ConfigError, ImportError):
+    """A module that an extra of this package installs, and that is not there. `extra`: its name."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f"{module} is not installed", f"pip install 'mycelium-node[{extra}]'")
+        self.name = module
+        self.extra = extra
+        # It ends a traceback, of which people read the last line.
+        self.msg = f"{self.what}: {self.remedy}"
+        self.args = (self.msg,)
 
 
 class ChainError(MyceliumError):

@@ -1,4 +1,8 @@
-"""Settings of the whole run: no test runs against extensions that are missing or older than their sources."""
+"""Settings of the whole run: no test runs against extensions that are missing or older than their sources.
+
+Where the package does not lie beside the tests they run against an installed one (ci/wheel_test.py), and those that
+read its sources are skipped.
+"""
 
 from __future__ import annotations
 
@@ -27,3 +31,11 @@ def pytest_configure(config):
 def root() -> Path:
     """The top of the source tree."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def sources() -> Path:
+    """The directory of the package in the source tree, for tests that are about the sources and run nothing of them."""
+    if not (ROOT / "mycelium").is_dir():
+        pytest.skip("the package is an installed one: its sources are not here")
+    return ROOT / "mycelium"

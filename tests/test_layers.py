@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("sources")
+
 LEVELS = [
     {"errors", "config", "constants", "logging_utils", "redaction", "_version"},
-    {"_core", "sqlitefile", "tomlfile", "wholefile"},
+    {"_core", "extras", "sqlitefile", "tomlfile", "wholefile"},
     {"protocol", "identity"},
     {"database"},
     {"metagraph"},

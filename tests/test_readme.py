@@ -25,7 +25,7 @@ ROOT = Path(mycelium.__file__).parents[1]
 
 
 def blocks(language):
-    text = (ROOT / "README.md").read_text()
+    text = (Path(__file__).parents[1] / "README.md").read_text()
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
@@ -128,7 +128,7 @@ def test_the_policy_example_is_a_policy():
 
 
 def test_the_commands_in_it_exist():
-    text = (ROOT / "README.md").read_text()
+    text = (Path(__file__).parents[1] / "README.md").read_text()
     from mycelium.cli.main import COMMANDS
 
     known = {*COMMANDS, "COMMAND"}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("sources")
+
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 LINE_MAX = 120
@@ -33,7 +35,7 @@ def listed(root: Path) -> list[Path]:
         names = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout.decode().split("\0")
         found = [root / name for name in names if name]
     except (OSError, subprocess.CalledProcessError):
-        tops = ("mycelium", "tests", "bench", "ci", "schemas", "examples", "docs")
+        tops = ("mycelium", "tests", "bench", "ci", "schemas", "examples", "docs", "deploy")
         found = [path for top in tops for path in (root / top).rglob("*")] + list(root.glob("*"))
     return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
 

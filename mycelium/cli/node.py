@@ -162,16 +162,19 @@ async def _serve(configuration: Configuration, log: Log, read: Any, *, json: boo
     from mycelium.admin.server import Place, open_admin
     from mycelium.node import process
     from mycelium.node.node import Node
+    from mycelium.node.notify import Notify, summary
     from mycelium.node.reloading import Reloader
     from mycelium.peer.server import check_address
 
     process.prepare()
+    manager = Notify.from_environment()
     loop = asyncio.get_running_loop()
     asked: asyncio.Future[int] = loop.create_future()
 
     def end(code: int) -> None:
         if not asked.done():
             asked.set_result(code)
+            manager.stopping()
             _leave_in(_EXIT_S)
         elif code == output.INTERRUPTED:
             os._exit(output.INTERRUPTED)  # Ctrl-C again: the operator does not want to wait
@@ -183,7 +186,9 @@ async def _serve(configuration: Configuration, log: Log, read: Any, *, json: boo
     loop.add_signal_handler(signal.SIGHUP, reloader.reload)
     if until_eof:
         threading.Thread(target=_watch_stdin, args=(loop, end), daemon=True).start()
+    manager.status("opening the store and looking for the network")
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(manager.close)
         settings = configuration.settings()
         # Of a node that is started twice both addresses are taken, and its own is the one to name.
         check_address(settings.host, settings.port)
@@ -203,7 +208,8 @@ async def _serve(configuration: Configuration, log: Log, read: Any, *, json: boo
         admin = None if place is None else await stack.enter_async_context(open_admin(node, place))
         reloader.node = node
         _ready(node, admin, json=json)
-        return await asked
+        async with manager.serving(lambda: summary(node)):
+            return await asked
 
 
 def _ready(node: Node, admin: Admin | None, *, json: bool) -> None:

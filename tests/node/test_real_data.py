@@ -16,7 +16,7 @@ from nodekit import Mesh, agreed, places, run
 import mycelium
 from mycelium.identity import account as accounts
 
-RECORDED = Path(mycelium.__file__).parents[2] / "shared" / "chain" / "recorded_rpc.json"
+RECORDED = Path(__file__).resolve().parents[3] / "shared" / "chain" / "recorded_rpc.json"
 NETUID = 1
 NEURONS = 1024
 
