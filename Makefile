@@ -41,6 +41,11 @@ bench: build ## Ratios against plain Python and other libraries; how to read the
 	@exec $(PYTEST) bench -p no:randomly --timeout=0 --benchmark-columns=min,median,stddev,rounds \
 		--benchmark-sort=name --benchmark-warmup=on $(ARGS)
 
+.PHONY: docs
+docs: build ## The documentation as a site, in build/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'build/docs/index.html'
+
 .PHONY: lint
 lint: build ## ruff and mypy --strict
 	@$(BIN)/ruff check .
@@ -68,7 +73,7 @@ $(INSTALLED): pyproject.toml ci/constraints.txt ci/preflight.sh
 		"$$PYTHON" -m venv --clear .venv || exit 2; \
 	fi; \
 	echo 'Installing the dependencies into .venv and compiling the extensions (about a minute the first time)'; \
-	log=$$($(PIP) 'setuptools>=80' 'Cython>=3.2,<4' 2>&1 && $(PIP) --no-build-isolation --editable '.[dev]' 2>&1) || { \
+	log=$$($(PIP) 'setuptools>=80' 'Cython>=3.2,<4' 2>&1 && $(PIP) --no-build-isolation --editable '.[dev,docs]' 2>&1) || { \
 		printf '%s\nmycelium: pip could not install; its reason is above. It needs a package index that it can reach.\n' \
 			"$$log" >&2; \
 		exit 2; \
