@@ -16,8 +16,8 @@ from mycelium.cli.main import app
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-COMING = {"init", "doctor", "config", "status"}
-"""Commands that the pages name and that another part of the same release brings. Once there, they are held like others."""
+COMING = {"init", "doctor", "config", "status", "trim"}
+"""Commands that another part of the same release brings. Once there, they are held like all others."""
 
 _FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
@@ -39,7 +39,9 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def console(page: Path) -> list[str]:
     """The commands of a page's console blocks, in order; what a line prints has no `$` before it."""
-    return [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]
+    return [
+        line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")
+    ]
 
 
 def mentioned(page: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What the site has beyond the pages as they are: the references that are drawn from the code, where a page asks for one.
+"""What the site has beyond its pages as they are: references that are drawn from the code, where a page asks for one.
 
 A line `<!-- drawn: NAME ARGUMENTS -->` in a page is replaced by what the function of that name below returns. Reads the
 sources and the command line's own description; runs no node. mkdocs calls `on_config` and `on_page_markdown`.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -111,22 +112,32 @@ def limits(module: str, *section: str) -> str:
     return "\n".join(lines)
 
 
+def all_limits() -> str:
+    """The limits of every file of them, each under its own head."""
+    parts = []
+    for path in [ROOT / "mycelium/config.py", *sorted(ROOT.glob("mycelium/*/limits.py"))]:
+        name = path.relative_to(ROOT / "mycelium").with_suffix("").as_posix()
+        parts += [f"## {name.replace('/', '.')}", "", limits(name), ""]
+    return "\n".join(parts)
+
+
 def constants(path: Path) -> Iterator[tuple[str, str, str, str]]:
     """(name, value, docstring, section) of each Final of a module; a section begins with `# --- name ---`."""
     source = path.read_text()
-    heads = [(at, found[1]) for at, line in enumerate(source.splitlines(), 1) if (found := _SECTION.match(line))]
+    heads = [
+        (at, found[1]) for at, line in enumerate(source.splitlines(), 1) if (found := _SECTION.match(line))
+    ]
     body = ast.parse(source).body
-    known: dict[str, Any] = {}
+    values = vars(import_module(".".join(path.relative_to(ROOT).with_suffix("").parts)))
     for at, node in enumerate(body):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
             continue
-        known[node.target.id] = eval(compile(ast.Expression(node.value), str(path), "eval"), {}, known)  # noqa: S307
         after = body[at + 1] if at + 1 < len(body) else None
         text = ""
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             text = " ".join(str(after.value.value).split())
         section = next((name for line, name in reversed(heads) if line < node.lineno), "")
-        yield node.target.id, _value(node.target.id, known[node.target.id]), text, section
+        yield node.target.id, _value(node.target.id, values[node.target.id]), text, section
 
 
 _SECTION = re.compile(r"# --- (.+?)(?::.*)? -+$")
@@ -186,7 +197,9 @@ def named_metrics() -> dict[str, tuple[str, list[str], str]]:
 
 
 def _metric(found: dict[str, tuple[str, list[str], str]], parts: list[Any], made: ast.Call | None) -> None:
-    words = [part.value for part in parts[:2] if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    words = [
+        part.value for part in parts[:2] if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
     if len(words) < 2 or not words[0].startswith("mycelium_"):
         return
     name, text = words
@@ -235,6 +248,7 @@ def file(path: str, language: str) -> str:
 DRAWERS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "limits": limits,
+    "all_limits": all_limits,
     "errors": errors,
     "metrics": metrics,
     "alerts": alerts,

@@ -65,7 +65,11 @@ def network() -> str:
         text(400, 44, "the chain", "name middle"),
         text(400, 63, "who is registered, permits, stake; the policy's name", "small middle"),
     ]
-    for at, name, role in ((30, "validator A", "writes"), (290, "owner", "writes"), (550, "observer", "reads")):
+    for at, name, role in (
+        (30, "validator A", "writes"),
+        (290, "owner", "writes"),
+        (550, "observer", "reads"),
+    ):
         kind = "mine" if at == 30 else "box"
         middle = at + 110
         parts += [
@@ -93,7 +97,9 @@ def network() -> str:
         text(660, 413, "a dashboard: scan", "middle"),
         path("M660 386V312"),
     ]
-    return picture(800, 450, "Programs use their own node; nodes replicate spaces; the chain says who may", parts)
+    return picture(
+        800, 450, "Programs use their own node; nodes replicate spaces; the chain says who may", parts
+    )
 
 
 def life() -> str:
@@ -144,7 +150,12 @@ def life() -> str:
         path("M88 300H704", "thin"),
         path("M704 300H88", "thin"),
         text(396, 290, "what a push missed", "small middle"),
-        text(396, 322, "each second pings carry a digest of what is held; where it differs, the ranges", "small middle"),
+        text(
+            396,
+            322,
+            "each second pings carry a digest of what is held; where it differs, the ranges",
+            "small middle",
+        ),
         text(396, 339, "that are lacking are fetched, from any peer", "small middle"),
     ]
     return picture(794, 356, "The life of a change", parts)

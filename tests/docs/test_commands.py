@@ -113,7 +113,9 @@ def shell(lines, directory, env):
 
 def live(page, directory):
     """The commands of a page that a network of four is enough for, with their directory and without what ends it."""
-    known = [line for line in docskit.console(page) if "net/" in line or line.startswith(("mycelium restore", "."))]
+    known = [
+        line for line in docskit.console(page) if "net/" in line or line.startswith(("mycelium restore", "."))
+    ]
     text = "\n".join(known + [line for line in docskit.console(page) if "fault" in line])
     return text.replace("/tmp/", f"{directory}/").splitlines()
 
