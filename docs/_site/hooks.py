@@ -90,8 +90,9 @@ def _command(path: str, command: Any) -> str:
 
 
 def _help(text: str) -> str:
-    """A docstring of a command: its examples, which are indented, become code."""
-    return re.sub(r"^    (mycelium .*)$", r"        \1", text.replace("\f", ""), flags=re.MULTILINE)
+    """A docstring of a command, whose examples are indented as code is. Prose is no HTML."""
+    lines = text.replace("\f", "").splitlines()
+    return "\n".join(line if line.startswith("    ") else line.replace("<", "&lt;") for line in lines)
 
 
 def _cell(text: str) -> str:
@@ -163,6 +164,13 @@ def errors() -> str:
         text = " ".join((kind.__doc__ or "").split())
         lines.append(f"| {kind.close_code} | `{kind.reason}` | `{kind.__name__}` | {_cell(text)} |")
     return "\n".join(lines)
+
+
+def error_tree() -> str:
+    """The tree of exceptions, as the module has it."""
+    from mycelium import errors as tree
+
+    return f"```text\n{(tree.__doc__ or '').partition(chr(10) * 2)[2].rpartition(chr(10) * 2)[0]}\n```"
 
 
 # --- metrics and alerts -----------------------------------------------------------------------------------
@@ -250,6 +258,7 @@ DRAWERS: dict[str, Callable[..., str]] = {
     "limits": limits,
     "all_limits": all_limits,
     "errors": errors,
+    "error_tree": error_tree,
     "metrics": metrics,
     "alerts": alerts,
     "file": file,
