@@ -43,7 +43,7 @@ bench: build ## Ratios against plain Python and other libraries; how to read the
 
 .PHONY: docs
 docs: build ## The documentation as a site, in build/docs
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo 'build/docs/index.html'
 
 .PHONY: lint

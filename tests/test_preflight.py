@@ -142,7 +142,19 @@ def make(root, *arguments):
 
 def test_make_alone_lists_its_targets(root):
     targets = [line.split()[0] for line in make(root).splitlines()[1:]]
-    assert targets == ["help", "demo", "test", "soak", "nightly", "bench", "lint", "venv", "build", "clean"]
+    assert targets == [
+        "help",
+        "demo",
+        "test",
+        "soak",
+        "nightly",
+        "bench",
+        "docs",
+        "lint",
+        "venv",
+        "build",
+        "clean",
+    ]
 
 
 def test_the_demo_takes_a_time(root):

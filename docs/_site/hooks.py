@@ -245,6 +245,19 @@ def alerts() -> str:
     return "\n".join(lines)
 
 
+# --- pictures that other tools take ---------------------------------------------------------------------
+
+
+def pictures(name: str, *words: str) -> str:
+    """The light and the dark picture of something, of which the site shows the one that fits; nothing if not taken."""
+    found = [f"images/{name}-{way}.png" for way in ("light", "dark")]
+    if not all((ROOT / "docs" / path).exists() for path in found):
+        return ""
+    return "\n".join(
+        f"![{' '.join(words)}]({path}#only-{way})" for path, way in zip(found, ("light", "dark"), strict=True)
+    )
+
+
 # --- files ------------------------------------------------------------------------------------------------
 
 
@@ -262,4 +275,5 @@ DRAWERS: dict[str, Callable[..., str]] = {
     "metrics": metrics,
     "alerts": alerts,
     "file": file,
+    "pictures": pictures,
 }
