@@ -46,6 +46,7 @@ def test_the_wire_page_names_everything_there_is(tmp_path):
     assert [domain for domain in DOMAINS if f"| `{domain.decode()}` |" not in text] == []
     numbers = re.findall(r"^\| ([\d, ]+) \| [A-Z]", text, re.MULTILINE)
     assert sorted(int(number) for found in numbers for number in found.split(",")) == sorted(MessageType)
+    text = " ".join(text.split())
     assert f"zeros up to {handshake.RECEIVER_BYTES} bytes" in text
     assert f"at least {proof.FRAME_BYTES_MIN:,}" in text
     assert f"at most {proof.SOFTWARE_MAX} letters" in text
