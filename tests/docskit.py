@@ -16,7 +16,7 @@ from mycelium.cli.main import app
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-COMING = {"init", "doctor", "config", "status", "trim"}
+COMING = {"init", "doctor", "config", "status"}
 """Commands that another part of the same release brings. Once there, they are held like all others."""
 
 _FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
