@@ -10,10 +10,11 @@ from pathlib import Path
 from types import ModuleType
 
 import typer
-from clikit import ROOT
 
 from mycelium.cli.main import app
 
+ROOT = Path(__file__).resolve().parents[1]
+"""Of the sources, wherever the package that is tested was installed."""
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 COMING = {"init", "doctor", "config", "status"}

@@ -12,7 +12,7 @@ import docskit
 import kit
 import nodekit
 import pytest
-from clikit import ROOT
+from docskit import ROOT
 
 CLIENT = ROOT / "examples/wire/client.py"
 LIBRARIES = {"blake3", "cryptography", "flatbuffers", "msgspec", "sr25519", "websockets", "wire_generated"}

@@ -6,7 +6,7 @@ import re
 
 import docskit
 import pytest
-from clikit import ROOT
+from docskit import ROOT
 
 from mycelium.database.policy import parse
 from mycelium.node.settings import Settings

@@ -9,7 +9,8 @@ import xml.etree.ElementTree as ET
 import docskit
 import nodekit
 import pytest
-from clikit import ROOT, environment
+from clikit import environment
+from docskit import ROOT
 
 from mycelium.errors import ProtocolError
 
