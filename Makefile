@@ -73,7 +73,7 @@ $(INSTALLED): pyproject.toml ci/constraints.txt ci/preflight.sh
 		"$$PYTHON" -m venv --clear .venv || exit 2; \
 	fi; \
 	echo 'Installing the dependencies into .venv and compiling the extensions (about a minute the first time)'; \
-	log=$$($(PIP) 'setuptools>=80' 'Cython>=3.2,<4' 2>&1 && $(PIP) --no-build-isolation --editable '.[dev,docs]' 2>&1) || { \
+	log=$$($(PIP) 'setuptools>=80' 'Cython>=3.2,<4' 2>&1 && $(PIP) --no-build-isolation --editable '.[dev]' 2>&1) || { \
 		printf '%s\nmycelium: pip could not install; its reason is above. It needs a package index that it can reach.\n' \
 			"$$log" >&2; \
 		exit 2; \

@@ -11,10 +11,12 @@ from types import ModuleType
 
 import typer
 
+import mycelium
 from mycelium.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[1]
 """Of the sources, wherever the package that is tested was installed."""
+PACKAGE = Path(mycelium.__file__).resolve().parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 COMING = {"init", "doctor", "config", "status"}

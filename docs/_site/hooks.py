@@ -16,10 +16,14 @@ from typing import Any
 import typer
 import yaml
 
-ROOT = Path(__file__).parents[2]
+import mycelium
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(mycelium.__file__).resolve().parent
+"""Wherever it was installed."""
 _DRAWN = re.compile(r"^<!-- drawn: (\w+)(.*?) -->$", re.MULTILINE)
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[\w./-]+)\)")
-_METRIC_FILES = ("mycelium/node/metrics.py", "mycelium/node/node.py", "mycelium/admin/metrics.py")
+_METRIC_FILES = ("node/metrics.py", "node/node.py", "admin/metrics.py")
 _KINDS = {"counter": "counter", "labelled": "counter", "gauge": "gauge", "histogram": "histogram"}
 
 
@@ -106,7 +110,7 @@ def limits(module: str, *section: str) -> str:
     """The limits of one section of `mycelium/MODULE.py`, or of all: name, value, and what its docstring says."""
     wanted = " ".join(section)
     lines = ["| limit | value | |", "|---|---|---|"]
-    for name, value, text, found in constants(ROOT / f"mycelium/{module}.py"):
+    for name, value, text, found in constants(PACKAGE / f"{module}.py"):
         if not wanted or found == wanted:
             lines.append(f"| `{name}` | {value} | {_cell(text)} |")
     assert len(lines) > 2, f"no limits in {module} {wanted}"
@@ -116,8 +120,8 @@ def limits(module: str, *section: str) -> str:
 def all_limits() -> str:
     """The limits of every file of them, each under its own head."""
     parts = []
-    for path in [ROOT / "mycelium/config.py", *sorted(ROOT.glob("mycelium/*/limits.py"))]:
-        name = path.relative_to(ROOT / "mycelium").with_suffix("").as_posix()
+    for path in [PACKAGE / "config.py", *sorted(PACKAGE.glob("*/limits.py"))]:
+        name = path.relative_to(PACKAGE).with_suffix("").as_posix()
         parts += [f"## {name.replace('/', '.')}", "", limits(name), ""]
     return "\n".join(parts)
 
@@ -129,7 +133,7 @@ def constants(path: Path) -> Iterator[tuple[str, str, str, str]]:
         (at, found[1]) for at, line in enumerate(source.splitlines(), 1) if (found := _SECTION.match(line))
     ]
     body = ast.parse(source).body
-    values = vars(import_module(".".join(path.relative_to(ROOT).with_suffix("").parts)))
+    values = vars(import_module(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)))
     for at, node in enumerate(body):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
             continue
@@ -188,9 +192,9 @@ def named_metrics() -> dict[str, tuple[str, list[str], str]]:
     """Name as scraped: (kind, labels, help). A name stands before its help, in a call or in the rows of a loop."""
     found: dict[str, tuple[str, list[str], str]] = {}
     for file in _METRIC_FILES:
-        if not (ROOT / file).exists():
+        if not (PACKAGE / file).exists():
             continue
-        for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
             if isinstance(node, ast.For):
                 calls = [call for line in node.body for call in ast.walk(line) if isinstance(call, ast.Call)]
                 made = next((call for call in calls if _kind(call)), None)

@@ -6,7 +6,6 @@ import re
 
 import docskit
 import pytest
-from docskit import ROOT
 
 from mycelium.database.policy import parse
 from mycelium.node.settings import Settings
@@ -19,7 +18,7 @@ HOLE = "\0"
 def said_by_the_program():
     """Every text in the sources, with HOLE for each value in it."""
     found = []
-    for path in (ROOT / "mycelium").rglob("*.py"):
+    for path in docskit.PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
                 parts = [part.value if isinstance(part, ast.Constant) else HOLE for part in node.values]
