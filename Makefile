@@ -45,6 +45,11 @@ bench: build ## Ratios against plain Python and other libraries; how to read the
 	@exec $(PYTEST) bench -p no:randomly --timeout=0 --benchmark-columns=min,median,stddev,rounds \
 		--benchmark-sort=name --benchmark-warmup=on $(ARGS)
 
+.PHONY: docs
+docs: build ## The documentation as a site, in build/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo 'build/docs/index.html'
+
 .PHONY: lint
 lint: build ## ruff and mypy --strict
 	@$(BIN)/ruff check .
