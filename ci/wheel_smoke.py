@@ -20,7 +20,7 @@ from mycelium.errors import MissingExtra
 
 INSIDE = "mycelium.http"
 """Its parts are imported by packages that ask for the extra first, and by nobody else."""
-OF_AN_EXTRA = {"fastapi", "httptools", "httpx", "uvicorn"}
+OF_AN_EXTRA = {"fastapi", "httpx"}
 
 
 def imported() -> tuple[list[str], list[str]]:
