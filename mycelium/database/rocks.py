@@ -196,7 +196,42 @@ class RocksStore:
         # rocksdict finds nothing when a lower bound is set beside `from_key`, so the end is found here.
         rows = cast("Iterator[tuple[bytes, bytes]]", items)
         found = takewhile(lambda row: row[0] >= start, rows) if reverse else rows
-        return _holding(found, stop, options)
+        return self._to_the_end(column, found, start, stop, options, reverse=reverse)
+
+    def _to_the_end(
+        self,
+        column: Column,
+        rows: Iterator[tuple[bytes, bytes]],
+        start: bytes,
+        stop: bytes | None,
+        options: ReadOptions,
+        *,
+        reverse: bool,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """The rows, and StoreCorrupt where they end before their time.
+
+        rocksdict's iterator ends alike at its last row and at a damaged block: only another one's status tells.
+        RocksDB reads the upper bound where it lies and copies it not: `stop` must live as long as the rows do.
+        """
+        last = None
+        for row in rows:
+            last = row[0]
+            yield row
+        try:
+            probe = self._family(column).iter(options)
+            if last is not None:
+                probe.seek(last)
+                if probe.valid():
+                    probe.prev() if reverse else probe.next()
+            elif reverse:
+                probe.seek_to_last()
+            else:
+                probe.seek(start)
+            if not probe.valid():
+                probe.status()
+        except Exception as error:  # noqa: BLE001
+            raise _translate(error, self.path) from None
+        del stop
 
     def checkpoint(self, path: Path) -> None:
         if path.exists():
@@ -278,12 +313,6 @@ def verify(path: Path, each: Callable[[int], None] = lambda rows: None) -> int:
     except Exception as error:  # noqa: BLE001
         raise _translate(error, path) from None
     return rows
-
-
-def _holding(rows: Iterator[tuple[bytes, bytes]], *kept: object) -> Iterator[tuple[bytes, bytes]]:
-    """The rows. RocksDB reads the upper bound where it lies and copies it not: it must live as long as they do."""
-    yield from rows
-    del kept
 
 
 def _options(column: Column, cache: Cache, buffers: WriteBufferManager) -> Options:
