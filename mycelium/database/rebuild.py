@@ -1,14 +1,16 @@
 """Gives up batches that lie beyond a seal or a proof: rows are made anew from what the log still holds.
 
-Rows are a pure function of the log (invariant 2), so nothing is undone; the rows of the space are deleted and every
-remaining batch is merged again. A note in META says what is going on, and a node that was killed in the midst of it
-does it again when it opens. It takes as long as the space is large, 10 us a change, and nothing else runs meanwhile.
+Rows are a pure function of the log (invariant 2), so nothing is undone; the rows that the given-up batches touch are
+deleted, and every remaining batch that touches them is merged again. A note in META says what is going on, and a node
+that was killed in the midst of it does it again when it opens, then for the whole space where it no longer knows which
+rows. Nothing else runs meanwhile: it takes 20 us for each batch in the log of the space, and 10 us a change of those
+that are merged.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from itertools import islice
 from typing import Final
 
@@ -20,12 +22,19 @@ from mycelium.database import schema, voids
 from mycelium.database.seals import Cut
 from mycelium.database.store import Column, Store, after_prefix
 from mycelium.database.vector import Origin, OriginLog
+from mycelium.protocol.messages import MergeType
 
 log = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE: Final = 10_000
 _SIGNATURE_BYTES: Final = 64
 _Note = tuple[str, bytes, int, list[bytes]]
+
+SINGLE: Final = (MergeType.LWW, MergeType.OWN)
+"""Merge types that have one row for a key."""
+
+Logical = tuple[str, int, bytes]
+"""Table, merge type and key: what changes name."""
 
 Prefixes = Callable[[str, tuple[tuple[str, int], ...]], tuple[list[bytes], bytes]]
 
@@ -56,13 +65,19 @@ def carry_out(store: Store, cut: Cut, prefixes: Prefixes) -> OriginLog:
         cut.origin.account.hex()[:16],
         cut.space,
     )
+    touched = _touched(store, cut)
     _forget(store, cut)
-    for column in (Column.LIVE, Column.DEAD):
-        _delete_rows(store, column, schema.space_prefix(cut.space))
     start = schema.space_prefix(cut.space)
+    for column in (Column.LIVE, Column.DEAD):
+        if touched is None:
+            _delete_rows(store, column, start)
+        else:
+            _delete_touched(store, column, cut.space, touched)
     index = merge.Index(1, bytes(16))
     for _, record in store.scan(Column.LOG, start, after_prefix(start)):
-        merge_batch(store, index, schema.batch_of(record), prefixes)
+        batch = schema.batch_of(record)
+        if touched is None or touches(batch, touched):
+            merge_batch(store, index, batch, prefixes)
     vector_key = schema.vector_key(cut.space, cut.origin)
     held = store.get(Column.VECTOR, vector_key)
     old = OriginLog() if held is None else OriginLog.decode(held)
@@ -76,6 +91,36 @@ def carry_out(store: Store, cut: Cut, prefixes: Prefixes) -> OriginLog:
     store.commit(write)
     store.sync()
     return kept
+
+
+def touches(batch: Batch, keys: Container[Logical]) -> bool:
+    """Whether a batch changes one of these."""
+    tables = batch.tables
+    return any((*tables[number], key) in keys for number, _, key, _ in batch.changes())
+
+
+def _touched(store: Store, cut: Cut) -> set[Logical] | None:
+    """What the given-up batches changed; None where some of them are gone already."""
+    found: set[Logical] = set()
+    for record in store.get_many(Column.LOG, cut.log_keys):
+        if record is None:
+            return None
+        batch = schema.batch_of(record)
+        found |= {(*batch.tables[number], key) for number, _, key, _ in batch.changes()}
+    return found
+
+
+def _delete_touched(store: Store, column: Column, space: str, touched: set[Logical]) -> None:
+    write = store.batch()
+    for name, kind, key in touched:
+        table = schema.table_prefix(space, name, kind)
+        if kind in SINGLE:
+            write.delete(table + key, store.column(column))
+            continue
+        prefix = table + merge.escape(key)
+        for row_key, _ in store.scan(column, prefix, after_prefix(prefix)):
+            write.delete(row_key, store.column(column))
+    store.commit(write)
 
 
 def _forget(store: Store, cut: Cut) -> None:

@@ -11,20 +11,15 @@ from collections.abc import Collection
 from typing import Final
 
 from mycelium._core import merge
-from mycelium._core.codec import Batch
 from mycelium.config import FINGERPRINT_SLICE_BATCHES
 from mycelium.database import feed, rebuild, schema
 from mycelium.database.memory import MemoryStore
-from mycelium.database.rebuild import Prefixes
+from mycelium.database.rebuild import SINGLE, Logical, Prefixes
 from mycelium.database.store import Column, Store, after_prefix
 from mycelium.errors import StoreCorrupt
 from mycelium.protocol.messages import MergeType
 
-_SINGLE: Final = (MergeType.LWW, MergeType.OWN)
 _COLUMNS: Final = (Column.LIVE, Column.DEAD)
-
-Logical = tuple[str, int, bytes]
-"""Table, merge type and key: what changes name."""
 
 
 def logical(row_key: bytes) -> tuple[Logical, bytes] | None:
@@ -37,7 +32,7 @@ def logical(row_key: bytes) -> tuple[Logical, bytes] | None:
     at = len(space) + len(table) + 3
     try:
         name = table.decode("ascii")
-        if MergeType(kind) in _SINGLE:
+        if MergeType(kind) in SINGLE:
             return (name, kind, row_key[at:]), row_key
         key, _ = merge.unescape(row_key, at)
     except (ValueError, StoreCorrupt):
@@ -63,20 +58,15 @@ async def rederive(store: Store, space: str, row_keys: Collection[bytes], prefix
     begun = feed.last_index(store)
     for number, (_, record) in enumerate(store.scan(Column.LOG, start, after_prefix(start)), 1):
         batch = schema.batch_of(record)
-        if _touches(batch, suspects):
+        if rebuild.touches(batch, suspects):
             rebuild.merge_batch(made, index, batch, prefixes)
         if number % FINGERPRINT_SLICE_BATCHES == 0:
             await asyncio.sleep(0)
     # What was applied meanwhile is in the rows here, and not in what was just read. Nothing is applied from here on.
     for entry in feed.entries(store, begun + 1, feed.last_index(store)):
-        if entry.batch.space == space and _touches(entry.batch, suspects):
+        if entry.batch.space == space and rebuild.touches(entry.batch, suspects):
             rebuild.merge_batch(made, index, entry.batch, prefixes)
     return _replace(store, made, suspects, strange)
-
-
-def _touches(batch: Batch, suspects: dict[Logical, bytes]) -> bool:
-    tables = batch.tables
-    return any((*tables[number], key) in suspects for number, _, key, _ in batch.changes())
 
 
 def _replace(store: Store, made: MemoryStore, suspects: dict[Logical, bytes], strange: list[bytes]) -> int:
@@ -101,7 +91,7 @@ def _replace(store: Store, made: MemoryStore, suspects: dict[Logical, bytes], st
 
 
 def _of(store: Store, column: Column, kind: int, prefix: bytes) -> dict[bytes, bytes]:
-    if kind in _SINGLE:
+    if kind in SINGLE:
         row = store.get(column, prefix)
         return {} if row is None else {prefix: row}
     return dict(store.scan(column, prefix, after_prefix(prefix)))
