@@ -20,6 +20,7 @@ from mycelium.database.access import POLICIES, SYS, SYS_TABLES
 from mycelium.database.acks import Acks
 from mycelium.database.commit import Committer
 from mycelium.database.engine import Engine
+from mycelium.database.history import SignedBatch, history
 from mycelium.database.originating import LocalChange
 from mycelium.database.schema import TableSpec, space_prefix
 from mycelium.database.store import Column, Store, after_prefix
@@ -126,6 +127,10 @@ class Database:
         writer = BatchWriter(self)
         yield writer
         await self.writer.write_atomic(writer.changes, ack)
+
+    def history(self, space: str, account: bytes | None = None) -> AsyncIterator[SignedBatch]:
+        """The signed batches of a space, or of one account's in it, for a `Verifier` or for somebody else's."""
+        return history(self.store, space, account)
 
     async def state_digest(self, space: str) -> tuple[str, int]:
         """BLAKE3 (hex) over every LIVE row of the space as of now, and how many rows there are.

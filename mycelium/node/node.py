@@ -25,7 +25,16 @@ from mycelium.database.schema import TableSpec
 from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreError
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch, Source, StaticSource
-from mycelium.node import absence, advertising, blacklisting, joining, snapshotserving, snapshotting, trimming
+from mycelium.node import (
+    absence,
+    advertising,
+    blacklisting,
+    calls,
+    joining,
+    snapshotserving,
+    snapshotting,
+    trimming,
+)
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.bootstrap import Bootstrap
 from mycelium.node.conditions import Conditions
@@ -90,6 +99,7 @@ class Node:
         self.service = Service(
             database, self.status, settings.clients, authority.rights_now, authority.policy_now, self._rotate
         )
+        self.service.epoch = self._epoch_info
         local = Local(
             keypair,
             Network(settings.netuid, genesis),
@@ -190,6 +200,13 @@ class Node:
     def status(self) -> dict[str, Any]:
         """See `node.status`."""
         return node_status(self)
+
+    async def epoch(self) -> calls.EpochInfo:
+        """The present epoch: its number, its block, and its members with their stakes."""
+        return self._epoch_info()
+
+    def _epoch_info(self) -> calls.EpochInfo:
+        return calls.epoch_info(self.source.epoch(), self.source.block_now(self.now_ms()), self.source.tempo)
 
     def node_status(self) -> NodeStatus:
         """What members are told of this node."""
