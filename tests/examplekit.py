@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import re
 import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import ModuleType
 
 import clikit
 
@@ -24,11 +26,11 @@ SAYS_S = 20
 
 @contextlib.asynccontextmanager
 async def network(
-    directory: Path, example: str, nodes: int
+    directory: Path, example: str, nodes: int, *, miners: int = 2
 ) -> AsyncIterator[tuple[LocalNetwork, ChainNetwork]]:
-    """The nodes that an example's README starts, with its tables, and faster blocks."""
+    """What an example's README starts, with its tables, and faster blocks."""
     tables = layout.read_tables(EXAMPLES / example / "tables.toml")
-    prepared = chainlayout.prepare(directory / "net", nodes, block_ms=BLOCK_MS, tables=tables)
+    prepared = chainlayout.prepare(directory / "net", nodes, miners=miners, block_ms=BLOCK_MS, tables=tables)
     async with LocalNetwork(prepared.nodes, prepared.chain) as running:
         yield running, prepared
 
@@ -36,6 +38,17 @@ async def network(
 def hotkey(prepared: ChainNetwork, wallet: str) -> Path:
     """The key file of a wallet's hotkey."""
     return prepared.directory / "wallets" / wallet / "hotkeys" / "default"
+
+
+def module(example: str, name: str) -> ModuleType:
+    """A module of an example, which lies beside its programs and in no package."""
+    spec = importlib.util.spec_from_file_location(f"{example}_{name}", EXAMPLES / example / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = found  # msgspec looks up its annotations there
+    spec.loader.exec_module(found)
+    return found
 
 
 async def once(example: str, program: str, *arguments: object, stdin: str = "", code: int = 0) -> str:

@@ -124,7 +124,8 @@ def _spec(network: ChainNetwork, state: NetworkState, recorded: list[RecordedNeu
         owner_coldkey=owner.coldkey.account,
         tempo=TEMPO,
         neurons=(*neurons, *others)[:NEURONS_MAX],
-        hyperparameters={"MaxAllowedUids": NEURONS_MAX},
+        # With few neurons, and as the owner of a real subnet would set it: weights for one of them are enough.
+        hyperparameters={"MaxAllowedUids": NEURONS_MAX, "MinAllowedWeights": 1},
     )
     balances = {wallet.coldkey.account: BALANCE_RAO for wallet in (*network.validators, *network.miners)}
     return ChainSpec(

@@ -78,7 +78,7 @@ class SourceStatus:
     """How well a source knows the present. `problems`: what is wrong, in words, each with its remedy.
 
     head_age_s: time since the newest finalised block known, None without a chain. writes_allowed: whether that is
-    recent enough to anchor new batches to it.
+    recent enough to anchor new batches to it. block: that new batches refer to. head: the newest finalised one known.
     """
 
     epoch: int
@@ -86,6 +86,7 @@ class SourceStatus:
     head_age_s: float | None = None
     writes_allowed: bool = True
     problems: tuple[str, ...] = ()
+    head: int = -1
 
 
 class Source(Protocol):
@@ -231,7 +232,7 @@ class StaticSource:
     def status(self, now_ms: int) -> SourceStatus:
         """A file is always as recent as it can be."""
         block = self.block_now(now_ms)
-        return SourceStatus(block // self._tempo, block)
+        return SourceStatus(block // self._tempo, block, head=block)
 
     def explain(self, account: bytes) -> str | None:
         """By the file."""

@@ -181,7 +181,7 @@ class EpochTracker:
         elif age_ms < -EPOCH_CLOCK_MS:
             problems.append(f"this machine's clock is {-age_ms // 1000} s behind the chain's: set it right")
         number = -1 if self.epoch is None else self.epoch.number
-        return SourceStatus(number, self.anchor.number, age_ms / 1000, allowed, tuple(problems))
+        return SourceStatus(number, self.anchor.number, age_ms / 1000, allowed, tuple(problems), head.number)
 
     def _advance(self, now_ms: int) -> list[Effect]:
         """Anchor to the confirmed block as soon as its epoch is known."""

@@ -174,7 +174,7 @@ class MemberInfo(msgspec.Struct, array_like=True, frozen=True):
 
 
 class EpochInfo(msgspec.Struct, array_like=True, frozen=True):
-    """The present epoch as the node knows it, and the newest finalised block."""
+    """The present epoch as the node knows it. block: the newest finalised one that it has heard of."""
 
     number: int
     block: int
@@ -197,7 +197,7 @@ class EpochInfo(msgspec.Struct, array_like=True, frozen=True):
 
 
 def epoch_info(epoch: Epoch, block: int, epoch_blocks: int) -> EpochInfo:
-    """As the node's source of epochs has it. block: the newest finalised one."""
+    """As the node's source of epochs has it. block: the newest finalised one that is known."""
     members = [
         MemberInfo(member.account, member.role, member.stake_rao, member.uid)
         for _, member in sorted(epoch.members.items())

@@ -206,7 +206,8 @@ class Node:
         return self._epoch_info()
 
     def _epoch_info(self) -> calls.EpochInfo:
-        return calls.epoch_info(self.source.epoch(), self.source.block_now(self.now_ms()), self.source.tempo)
+        head = self.source.status(self.now_ms()).head
+        return calls.epoch_info(self.source.epoch(), head, self.source.tempo)
 
     def node_status(self) -> NodeStatus:
         """What members are told of this node."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import signal
-import sys
 from pathlib import Path
 
 import pytest
-from examplekit import EXAMPLES, Program, hotkey, network, once
+from examplekit import Program, hotkey, module, network, once
 from nodekit import run
 
 from mycelium.identity.account import format as format_account
@@ -19,17 +17,8 @@ from mycelium.identity.keys import Keypair
 EXAMPLE = "workers"
 
 
-def module(name):
-    """A module of the example, which lies beside its programs and in no package."""
-    spec = importlib.util.spec_from_file_location(f"workers_{name}", EXAMPLES / EXAMPLE / f"{name}.py")
-    found = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = found  # msgspec looks up its annotations there
-    spec.loader.exec_module(found)
-    return found
-
-
-registration = module("registration")
-index = module("index")
+registration = module(EXAMPLE, "registration")
+index = module(EXAMPLE, "index")
 
 
 async def signed(prepared, wallet, action, worker):
