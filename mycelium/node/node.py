@@ -197,6 +197,11 @@ class Node:
     def url(self) -> str:
         return listen_url(self.settings.host, self.server.port)
 
+    @property
+    def network(self) -> Network:
+        """Its netuid, and the genesis hash of its chain: what every signature is bound to."""
+        return self.hub.local.network
+
     def status(self) -> dict[str, Any]:
         """See `node.status`."""
         return node_status(self)
