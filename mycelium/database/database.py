@@ -128,9 +128,20 @@ class Database:
         yield writer
         await self.writer.write_atomic(writer.changes, ack)
 
-    def history(self, space: str, account: bytes | None = None) -> AsyncIterator[SignedBatch]:
-        """The signed batches of a space, or of one account's in it, for a `Verifier` or for somebody else's."""
-        return history(self.store, space, account)
+    async def history(self, space: str, account: bytes | None = None) -> AsyncIterator[SignedBatch]:
+        """The signed batches of a space, or of one account's in it, for a `Verifier` or for somebody else's.
+
+        Log by log, each in order and without a gap, up to what is durable when it begins. NotDurable, StoreClosed.
+        """
+        heads = {
+            origin: held.head
+            for origin, held in self.engine.vector(space).items()
+            if account is None or origin.account == account
+        }
+        # What a crash undoes is signed anew under the same number: nobody may have seen it before.
+        await self.committer.wait(self.engine.feed_last)
+        async for batch in history(self.store, space, heads):
+            yield batch
 
     async def state_digest(self, space: str) -> tuple[str, int]:
         """BLAKE3 (hex) over every LIVE row of the space as of now, and how many rows there are.

@@ -18,8 +18,8 @@ from typing import Any, Final, NamedTuple
 from mycelium._core.codec import Batch, decode_batch
 from mycelium.config import BATCH_BYTES_MAX
 from mycelium.database import value
-from mycelium.database.schema import space_prefix
-from mycelium.database.store import Column, Store, after_prefix
+from mycelium.database.schema import log_key
+from mycelium.database.store import Column, Store
 from mycelium.database.vector import ZERO_DIGEST, Origin
 from mycelium.database.watch import shown_value
 from mycelium.errors import BadSignature, HistoryBroken, OversizedMessage, WrongNetwork
@@ -63,19 +63,19 @@ class Head:
     batches: int
 
 
-async def history(store: Store, space: str, account: bytes | None = None) -> AsyncIterator[SignedBatch]:
-    """The batches of a space that are here, log by log and each in order; of one account, or of all."""
-    prefix = space_prefix(space) + (account or b"")
-    low, high = prefix, after_prefix(prefix)
-    while True:
-        page = list(islice(store.scan(Column.LOG, low, high), _BATCHES_AT_ONCE))
-        for _, record in page:
-            yield SignedBatch(record[SIGNATURE_BYTES:], record[:SIGNATURE_BYTES])
-        if len(page) < _BATCHES_AT_ONCE:
-            return
-        low = page[-1][0] + b"\0"
-        # A log of gigabytes must not keep the loop from answering pings.
-        await asyncio.sleep(0)
+async def history(store: Store, space: str, heads: Mapping[Origin, int]) -> AsyncIterator[SignedBatch]:
+    """The batches of some logs of a space, each in order, from its first change to the one that is named for it."""
+    for origin, last in sorted(heads.items()):
+        low, high = log_key(space, origin, 0), log_key(space, origin, last + 1)
+        while True:
+            page = list(islice(store.scan(Column.LOG, low, high), _BATCHES_AT_ONCE))
+            for _, record in page:
+                yield SignedBatch(record[SIGNATURE_BYTES:], record[:SIGNATURE_BYTES])
+            # A log of gigabytes must not keep the loop from answering pings.
+            await asyncio.sleep(0)
+            if len(page) < _BATCHES_AT_ONCE:
+                break
+            low = page[-1][0] + b"\0"
 
 
 class Verifier:
