@@ -131,7 +131,8 @@ class Database:
     async def history(self, space: str, account: bytes | None = None) -> AsyncIterator[SignedBatch]:
         """The signed batches of a space, or of one account's in it, for a `Verifier` or for somebody else's.
 
-        Log by log, each in order and without a gap, up to what is durable when it begins. NotDurable, StoreClosed.
+        Log by log, each in order, up to what is durable when it begins; without a gap, unless the log is trimmed.
+        NotDurable, StoreClosed.
         """
         heads = {
             origin: held.head

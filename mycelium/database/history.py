@@ -2,8 +2,9 @@
 
 Every batch names the digest of the one before it in its log, and its writer signed the whole: whoever holds the log
 needs nobody's word for what it says, nor for nothing being left out in the middle. What a reader cannot see is an end
-that is kept from it: compare heads with another node's. Reads the store and decides nothing; whether a writer was
-allowed to write is the node's to judge, by the chain (`validity`).
+that is kept from it: compare heads with another node's. Of `lww` and `own` tables a node that trims its log has dropped
+batches that others superseded (`horizon`), and a verifier takes such a log only when it is told to. Reads the store and
+decides nothing; whether a writer was allowed to write is the node's to judge, by the chain (`validity`).
 """
 
 from __future__ import annotations
@@ -56,11 +57,15 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How far a log was checked. seq: of its last change. digest: of its last batch, which names all before."""
+    """How far a log was checked. seq: of its last change. digest: of its last batch, which names all before.
+
+    missing: changes before that which the log does not hold any more.
+    """
 
     seq: int
     digest: bytes
     batches: int
+    missing: int = 0
 
 
 async def history(store: Store, space: str, heads: Mapping[Origin, int]) -> AsyncIterator[SignedBatch]:
@@ -82,12 +87,14 @@ class Verifier:
     """Takes batches one after the other, and lets through only what their writers signed, in order, with none missing.
 
     netuid, genesis (32 bytes): of the network; batches of another are refused. What raised was not taken: the heads
-    stay, and the right batch may follow.
+    stay, and the right batch may follow. trimmed: take logs of which superseded batches were dropped; what is missing
+    is counted in their heads.
     """
 
-    def __init__(self, netuid: int, genesis: bytes) -> None:
+    def __init__(self, netuid: int, genesis: bytes, *, trimmed: bool = False) -> None:
         self.netuid = netuid
         self.genesis = genesis
+        self.trimmed = trimmed
         self._heads: dict[Origin, Head] = {}
 
     @property
@@ -109,18 +116,19 @@ class Verifier:
         origin = Origin(batch.account, batch.generation)
         before = self._heads.get(origin, Head(0, ZERO_DIGEST, 0))
         name = accounts.format(batch.account)
-        if batch.seq_first != before.seq + 1:
+        missing = batch.seq_first - before.seq - 1
+        if missing < 0 or (missing and not self.trimmed):
             raise HistoryBroken(
                 f"change {before.seq + 1} of {name} should come next, and {batch.seq_first} does"
             )
-        if batch.prev_digest != before.digest:
+        if not missing and batch.prev_digest != before.digest:
             raise HistoryBroken(f"change {batch.seq_first} of {name} names another past than the one shown")
         if not verify(batch.account, BATCH, signed.raw, signed.signature):
             raise BadSignature(f"{name} did not sign the batch with its change {batch.seq_first}")
         if origin not in self._heads and len(self._heads) >= ORIGINS_MAX:
             raise HistoryBroken(f"more than {ORIGINS_MAX} logs: verify them in parts")
-        seq = before.seq + batch.count
-        self._heads[origin] = Head(seq, digest(signed.raw), before.batches + 1)
+        seq = batch.seq_first + batch.count - 1
+        self._heads[origin] = Head(seq, digest(signed.raw), before.batches + 1, before.missing + missing)
         return _facts(batch)
 
 

@@ -233,6 +233,7 @@ class Service:
         if self.trim is None:
             raise UsageError("this node keeps its whole log")
         return calls.encode(dict(await self.trim()))
+
     async def _epoch(self, link: Caller, body: bytes) -> bytes:
         del link, body  # the chain says the same to everybody
         if self.epoch is None:

@@ -142,6 +142,19 @@ def test_a_gap_a_repeat_and_another_past_are_seen():
     assert len(check.take(log[2])) == 2
 
 
+def test_a_trimmed_log_is_taken_by_who_asks_for_it():
+    check, log = Verifier(kit.NETUID, kit.GENESIS, trimmed=True), batches(1, 3, 2, 1)
+    for at in (1, 2):
+        check.take(log[at])
+    (head,) = check.heads.values()
+    assert head == Head(6, digest(log[2].raw), 2, missing=1)
+    for before in (log[0], log[1], log[2]):
+        with pytest.raises(HistoryBroken):
+            check.take(before)
+    with pytest.raises(HistoryBroken, match="another past"):
+        check.take(log[3]._replace(raw=other_past(log[3].raw)))
+
+
 def other_past(raw):
     batch = codec.decode_batch(raw)
     return codec.encode_batch(
