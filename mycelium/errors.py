@@ -362,6 +362,10 @@ class Unproven(ProtocolError):
     close_code = 4018
 
 
+class HistoryBroken(MyceliumError):
+    """A log that was shown to a verifier leaves something out, or has another past than it had before."""
+
+
 class SimulationFailed(MyceliumError):
     """A simulated run broke an invariant, or did not end as its scenario expects. The text says how to repeat it."""
 

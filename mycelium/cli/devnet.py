@@ -65,6 +65,13 @@ def up(
         Path | None,
         typer.Option(help="Begin with the stakes and permits of a real subnet, recorded as JSON."),
     ] = None,
+    tables: Annotated[
+        Path | None, typer.Option(help="Declare the tables of this file: [tables.NAME] sections.")
+    ] = None,
+    block_ms: Annotated[
+        int | None,
+        typer.Option(min=50, max=60_000, help="A block of a new chain every so many ms, not 1000."),
+    ] = None,
     static: Static = False,
     json: Json = False,
 ) -> None:
@@ -86,9 +93,23 @@ def up(
         mycelium devnet up --nodes 3 --dir /tmp/net --records 0
 
         mycelium scan records --config /tmp/net/node1/node.toml
+
+        mycelium devnet up --dir /tmp/net --tables examples/workers/tables.toml --records 0
     """
     with output.guard(json=json), _home(directory) as home:
-        places = _prepared(home, nodes, static=static, miners=miners, metagraph=import_metagraph)
+        if static and block_ms is not None:
+            raise UsageError("--block-ms is of a chain: leave out --static")
+        if tables is not None and records:
+            raise UsageError("--tables has no table for the records that are written: give --records 0")
+        places = _prepared(
+            home,
+            nodes,
+            static=static,
+            miners=miners,
+            metagraph=import_metagraph,
+            block_ms=block_ms,
+            tables=tables,
+        )
         code = output.run(_interruptible(_up(home, places, seconds, records, rate, json)))
         if code:
             raise typer.Exit(code)
@@ -134,15 +155,23 @@ def _prepared(
     miners: int = 2,
     metagraph: Path | None = None,
     block_ms: int | None = None,
+    tables: Path | None = None,
 ) -> _Places:
     from mycelium.devnet import chainlayout, layout
+
+    declared = None if tables is None else layout.read_tables(tables)
 
     if static:
         if metagraph is not None:
             raise UsageError("--import-metagraph needs a chain: leave out --static")
-        return _Places(layout.prepare(home, nodes), None)
+        return _Places(layout.prepare(home, nodes, tables=declared), None)
     network = chainlayout.prepare(
-        home, nodes, miners=miners, metagraph=metagraph, block_ms=block_ms or chainlayout.BLOCK_MS
+        home,
+        nodes,
+        miners=miners,
+        metagraph=metagraph,
+        block_ms=block_ms or chainlayout.BLOCK_MS,
+        tables=declared,
     )
     return _Places(network.nodes, network)
 

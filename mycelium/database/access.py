@@ -4,8 +4,8 @@ Rights are of one account in one epoch: its role, the policy in force, and nothi
 watch, sync, push, digests and the validity of batches all ask here (invariant 6). Knows no chain and no store.
 
 The space `sys` stands outside every policy, so that nobody can lock the network out of its own repair: its readers are
-those who hold the whole store, its table `policy` takes documents named by their digest from the owner and validators,
-its table `seals` what a validator says under its own account.
+those who hold the whole of any space, who must know what its batches are judged by; its table `policy` takes documents
+named by their digest from the owner and validators, its table `seals` what a validator says under its own account.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Rights:
         found = self._whole.get(asked)
         if found is None:
             if space == SYS:
-                found = action == Action.READ and self.role in _READERS
+                found = action == Action.READ and self._reads_sys()
             else:
                 found = self.policy.whole(self.role, self.account, action, space)
             if len(self._whole) < _REMEMBERED_MAX:
@@ -95,9 +95,13 @@ class Rights:
                 self._quotas[space] = found
         return found
 
+    def _reads_sys(self) -> bool:
+        """Whoever holds a space must know the policy and the seals by which its batches are valid."""
+        return self.role in _READERS or self.policy.holds_a_space(self.role, self.account)
+
     def _sys(self, action: Action, table: str) -> Ranges:
         if action == Action.READ:
-            return EVERYTHING if self.role in _READERS else NOTHING
+            return EVERYTHING if self._reads_sys() else NOTHING
         if self.role not in _WRITERS or action not in WRITE:
             return NOTHING
         if table == POLICIES.name:

@@ -20,6 +20,7 @@ from mycelium.database.access import POLICIES, SYS, SYS_TABLES
 from mycelium.database.acks import Acks
 from mycelium.database.commit import Committer
 from mycelium.database.engine import Engine
+from mycelium.database.history import SignedBatch, history
 from mycelium.database.originating import LocalChange
 from mycelium.database.schema import TableSpec, space_prefix
 from mycelium.database.store import Column, Store, after_prefix
@@ -126,6 +127,22 @@ class Database:
         writer = BatchWriter(self)
         yield writer
         await self.writer.write_atomic(writer.changes, ack)
+
+    async def history(self, space: str, account: bytes | None = None) -> AsyncIterator[SignedBatch]:
+        """The signed batches of a space, or of one account's in it, for a `Verifier` or for somebody else's.
+
+        Log by log, each in order, up to what is durable when it begins; without a gap, unless the log is trimmed.
+        NotDurable, StoreClosed.
+        """
+        heads = {
+            origin: held.head
+            for origin, held in self.engine.vector(space).items()
+            if account is None or origin.account == account
+        }
+        # What a crash undoes is signed anew under the same number: nobody may have seen it before.
+        await self.committer.wait(self.engine.feed_last)
+        async for batch in history(self.store, space, heads):
+            yield batch
 
     async def state_digest(self, space: str) -> tuple[str, int]:
         """BLAKE3 (hex) over every LIVE row of the space as of now, and how many rows there are.

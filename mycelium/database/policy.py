@@ -104,6 +104,13 @@ class Policy:
                 left &= ~rule.may
         return not left
 
+    def holds_a_space(self, role: str | None, account: bytes) -> bool:
+        """Whether there is a space of which the account may read everything."""
+        return any(
+            rule.meets(role, account) and Action.READ in rule.may and rule.table == "*" and rule.keys.whole
+            for rule in self._rules
+        )
+
     def any(self, role: str | None, account: bytes, action: Action) -> bool:
         """Whether the account may do it to anything at all."""
         return any(rule.meets(role, account) and action in rule.may for rule in self._rules)

@@ -108,7 +108,7 @@ def _changes(
             or not feed.visible(entry.winners, place)
         ):
             continue
-        shown = _value(table.merge, op, payload)
+        shown = shown_value(table.merge, op, payload)
         cursor = feed.cursor_of(entry.feed_index, place)
         found.append(
             Change(
@@ -124,7 +124,8 @@ def _changes(
     return found
 
 
-def _value(merge: MergeType, op: int, payload: bytes) -> Any:
+def shown_value(merge: MergeType, op: int, payload: bytes) -> Any:
+    """What a change put, as people see it; None where it took something away."""
     if op in (Op.DELETE, Op.REMOVE):
         return None
     if merge is MergeType.COUNTER:

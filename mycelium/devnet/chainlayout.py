@@ -49,12 +49,19 @@ class ChainNetwork:
 
 
 def prepare(
-    directory: Path, nodes: int, *, miners: int = 2, metagraph: Path | None = None, block_ms: int = BLOCK_MS
+    directory: Path,
+    nodes: int,
+    *,
+    miners: int = 2,
+    metagraph: Path | None = None,
+    block_ms: int = BLOCK_MS,
+    tables: str | None = None,
 ) -> ChainNetwork:
     """Write the files, or take over those that are there. Raises ConfigError, KeyFileError.
 
     metagraph: a recording of a real subnet, whose stakes and permits the neurons begin with; its other hotkeys are
-    registered too, and nobody has their keys. miners, metagraph, block_ms: of a new network.
+    registered too, and nobody has their keys. miners, metagraph, block_ms: of a new network. tables: what
+    `layout.read_tables` gave; without it one for each way of merging.
     """
     directory = directory.absolute()
     # Read before anything is written: a file that cannot be read leaves no half of a network.
@@ -75,7 +82,7 @@ def prepare(
     if not chain.spec.exists():
         specfile.write(chain.spec, _spec(found, network, recorded))
     for place, wallet in zip(places, validators, strict=True):
-        place.config.write_text(_settings(place, wallet, chain), encoding="utf-8")
+        place.config.write_text(_settings(place, wallet, chain, tables), encoding="utf-8")
     found.env_file.write_text(environment(found), encoding="utf-8")
     return found
 
@@ -118,7 +125,8 @@ def _spec(network: ChainNetwork, state: NetworkState, recorded: list[RecordedNeu
         owner_coldkey=owner.coldkey.account,
         tempo=TEMPO,
         neurons=(*neurons, *others)[:NEURONS_MAX],
-        hyperparameters={"MaxAllowedUids": NEURONS_MAX},
+        # With few neurons, and as the owner of a real subnet would set it: weights for one of them are enough.
+        hyperparameters={"MaxAllowedUids": NEURONS_MAX, "MinAllowedWeights": 1},
     )
     balances = {wallet.coldkey.account: BALANCE_RAO for wallet in (*network.validators, *network.miners)}
     return ChainSpec(
@@ -133,7 +141,7 @@ def _spec(network: ChainNetwork, state: NetworkState, recorded: list[RecordedNeu
     )
 
 
-def _settings(place: NodePlace, wallet: Wallet, chain: ChainPlace) -> str:
+def _settings(place: NodePlace, wallet: Wallet, chain: ChainPlace, tables: str | None) -> str:
     return f"""{layout.HEADER}
 [node]
 data_dir = "data"
@@ -150,7 +158,7 @@ netuid = {NETUID}
 endpoints = ["{chain.url}"]
 epoch_blocks = {EPOCH_BLOCKS}
 
-{layout.admin(place)}{layout.tables()}"""
+{layout.admin(place)}{tables or layout.all_tables()}"""
 
 
 def environment(network: ChainNetwork) -> str:

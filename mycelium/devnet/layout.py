@@ -26,6 +26,8 @@ from mycelium.errors import ConfigError
 from mycelium.identity import account as accounts
 from mycelium.identity import wallet as wallets
 from mycelium.identity.keys import Keypair
+from mycelium.node.settings import tables_of
+from mycelium.tomlfile import TomlFile
 
 NODES_MAX: Final = 64
 NETUID: Final = 1
@@ -127,8 +129,11 @@ class ChainPlace:
         return ("devnet", "chain", *where, *pace)
 
 
-def prepare(directory: Path, nodes: int) -> list[NodePlace]:
-    """Write the files of a network of `nodes`, or take over those that are there. Raises ConfigError."""
+def prepare(directory: Path, nodes: int, *, tables: str | None = None) -> list[NodePlace]:
+    """Write the files of a network of `nodes`, or take over those that are there. Raises ConfigError.
+
+    tables: what `read_tables` gave; without it one for each way of merging.
+    """
     directory = directory.absolute()
     network = state(directory, new_state(nodes))
     ports = free_ports(2 * nodes)
@@ -142,7 +147,7 @@ def prepare(directory: Path, nodes: int) -> list[NodePlace]:
         places.append(NodePlace(folder.name, folder, wallets.load_file(key_file), port, admin_port))
     (directory / "members.toml").write_text(_members(places, network), encoding="utf-8")
     for place in places:
-        place.config.write_text(_settings(place, network), encoding="utf-8")
+        place.config.write_text(_settings(place, network, tables), encoding="utf-8")
     return places
 
 
@@ -228,7 +233,7 @@ def _members(places: list[NodePlace], network: NetworkState) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _settings(place: NodePlace, network: NetworkState) -> str:
+def _settings(place: NodePlace, network: NetworkState, tables: str | None) -> str:
     return f"""{HEADER}
 [node]
 data_dir = "data"
@@ -244,7 +249,7 @@ genesis = "{network.genesis}"
 [membership]
 file = "../members.toml"
 
-{admin(place)}{tables()}"""
+{admin(place)}{tables or all_tables()}"""
 
 
 def admin(place: NodePlace) -> str:
@@ -252,6 +257,15 @@ def admin(place: NodePlace) -> str:
     return f"[admin]\nlisten = {json.dumps(f'{HOST}:{place.admin_port}')}\n"
 
 
-def tables() -> str:
-    """The [tables] of a node's settings."""
+def read_tables(path: Path) -> str:
+    """The [tables.NAME] sections of a file, to stand in the settings of every node. ConfigError."""
+    file = TomlFile(path, "file of tables")
+    tables_of(file.root.section("tables", "at least one [tables.NAME] section"))
+    file.root.finish()
+    file.check()
+    return "\n" + path.read_text(encoding="utf-8")
+
+
+def all_tables() -> str:
+    """The [tables] of a node's settings: one for each way of merging."""
     return "".join(f'\n[tables.{name}]\nmerge = "{merge}"\n' for name, merge in TABLES)

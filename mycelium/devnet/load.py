@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mycelium.node.remote import RemoteNode, RemoteWatch
+from mycelium.node.remote import RemoteNode
+from mycelium.node.remotewatch import RemoteWatch
 
 TABLE: Final = "records"
 PROBE: Final = "probe/"

@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from mycelium.database.access import SYS
 from mycelium.devnet.chain import callfault
 from mycelium.devnet.layout import ChainPlace, NodePlace
 from mycelium.devnet.process import ChainProcess, NodeProcess
@@ -20,7 +21,7 @@ from mycelium.errors import LinkError, MyceliumError, ProtocolError
 from mycelium.node.remote import RemoteNode, connect
 
 AGREE_POLL_S: Final = 0.1
-SPACE: Final = "main"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +126,14 @@ class LocalNetwork:
         return [self._sample(index, status, now_s) for index, status in enumerate(found)]
 
     async def vectors(self) -> list[str | None]:
-        """What each running node holds of the space, as the digest of its version vector; None: no answer."""
+        """What each running node holds, as the digests of its version vectors; None: no answer."""
         found = await asyncio.gather(*(self.status(index) for index in range(len(self.nodes))))
-        return [None if status is None else status["database"]["vectors"].get(SPACE) for status in found]
+        return [None if status is None else _vector(status) for status in found]
 
     async def held(self, index: int) -> int:
         """How many changes a node holds, of all origins; 0 when it does not answer."""
         status = await self.status(index)
-        return 0 if status is None else int(status["database"]["held_changes"][SPACE])
+        return 0 if status is None else _held(status)
 
     async def wait_agreed(self, timeout_s: float, without: int | None = None) -> float | None:
         """Wait until all nodes hold the same batches; the seconds it took, None if they do not in time.
@@ -160,11 +161,12 @@ class LocalNetwork:
         found = []
         for index, node in enumerate(self.nodes):
             remote = self.remotes[index]
-            state: dict[str, Any] = {}
+            state: dict[str, dict[str, Any]] = {}
             if remote is not None:
                 with contextlib.suppress(LinkError):
-                    state = (await remote.database.state()).get(SPACE, {})
-            found.append(NodeState(node.place.name, state.get("digest"), state.get("rows", 0)))
+                    state = _declared(await remote.database.state())
+            digest = ",".join(one["digest"] for one in state.values()) or None
+            found.append(NodeState(node.place.name, digest, sum(one["rows"] for one in state.values())))
         return found
 
     def _sample(self, index: int, status: dict[str, Any] | None, now_s: float) -> Sample:
@@ -173,7 +175,7 @@ class LocalNetwork:
             self._before.pop(index, None)
             state = "starting" if node.pid else "down"
             return Sample(node.place.name, state, 0, 0.0, "", 0, node.rss_bytes())
-        changes: int = status["database"]["held_changes"][SPACE]
+        changes = _held(status)
         before_s, before = self._before.get(index, (now_s, changes))
         elapsed_s = now_s - before_s
         if elapsed_s >= 1.0 or index not in self._before:
@@ -185,7 +187,7 @@ class LocalNetwork:
             "syncing" if fetching else "running",
             changes,
             rate,
-            status["database"]["vectors"][SPACE][:12],
+            _vector(status)[:12],
             len(status["peers"]),
             node.rss_bytes(),
         )
@@ -207,3 +209,16 @@ class LocalNetwork:
     async def _end_one(self, index: int) -> None:
         await self._disconnect(index)
         await self.nodes[index].stop()
+
+
+def _declared(spaces: dict[str, T]) -> dict[str, T]:
+    """Without the network's own: what programs put there."""
+    return {space: found for space, found in sorted(spaces.items()) if space != SYS}
+
+
+def _vector(status: dict[str, Any]) -> str:
+    return ",".join(_declared(status["database"]["vectors"]).values())
+
+
+def _held(status: dict[str, Any]) -> int:
+    return sum(_declared(status["database"]["held_changes"]).values())

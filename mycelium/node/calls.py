@@ -17,6 +17,8 @@ import msgspec
 
 from mycelium.config import CALL_BYTES_MAX
 from mycelium.errors import MalformedMessage, ValueRefused
+from mycelium.identity.account import format as format_account
+from mycelium.metagraph.membership import OWNER, VALIDATOR, Epoch
 
 T = TypeVar("T")
 
@@ -36,6 +38,8 @@ ROTATE: Final = "rotate"
 BLACKLIST: Final = "blacklist"
 TRIM: Final = "trim"
 REACH: Final = "reach"
+EPOCH: Final = "epoch"
+HISTORY: Final = "history"
 
 BLACKLIST_LIST: Final = "list"
 BLACKLIST_EXPLAIN: Final = "explain"
@@ -53,6 +57,10 @@ OPS: Final = (PUT, DELETE, ADD, INSERT, REMOVE)
 STREAM_CHUNK_BYTES: Final = 64 * 1024
 """A message of a stream is sent at this size; a larger one costs latency, a smaller one calls."""
 
+RECORD_BYTES_MAX: Final = 256 * 1024 * 1024
+"""One row of a scan: the list of an append key has no bound of its own."""
+
+_WRITERS: Final = frozenset({OWNER, VALIDATOR})
 _BIG_INTEGER: Final = 1
 _LENGTH_BYTES: Final = 4
 
@@ -155,6 +163,59 @@ class PolicyInfo(msgspec.Struct, array_like=True, frozen=True):
     epoch: int
     digest: bytes | None
     document: bytes | None
+
+
+class MemberInfo(msgspec.Struct, array_like=True, frozen=True):
+    """An account that has a place in an epoch. stake_rao: 10^-9 TAO each. uid: None for who holds none on chain."""
+
+    account: bytes
+    role: str
+    stake_rao: int
+    uid: int | None
+
+
+class EpochInfo(msgspec.Struct, array_like=True, frozen=True):
+    """The present epoch as the node knows it. block: the newest finalised one that it has heard of."""
+
+    number: int
+    block: int
+    epoch_blocks: int
+    members: list[MemberInfo]
+
+    @property
+    def first_block(self) -> int:
+        """The block at which it began, and of which its members are."""
+        return self.number * self.epoch_blocks
+
+    @property
+    def stakes(self) -> dict[str, int]:
+        """SS58 account -> stake in rao, of the owner and validators: those whose word counts."""
+        return {
+            format_account(member.account): member.stake_rao
+            for member in self.members
+            if member.role in _WRITERS
+        }
+
+
+def epoch_info(epoch: Epoch, block: int, epoch_blocks: int) -> EpochInfo:
+    """As the node's source of epochs has it. block: the newest finalised one that is known."""
+    members = [
+        MemberInfo(member.account, member.role, member.stake_rao, member.uid)
+        for _, member in sorted(epoch.members.items())
+    ]
+    return EpochInfo(epoch.number, block, epoch_blocks, members)
+
+
+class History(msgspec.Struct, array_like=True, frozen=True):
+    """account None: of everybody."""
+
+    space: str
+    account: bytes | None
+
+
+class SignedBatch(msgspec.Struct, array_like=True, frozen=True):
+    raw: bytes
+    signature: bytes
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -25,7 +25,16 @@ from mycelium.database.schema import TableSpec
 from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreError
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch, Source
-from mycelium.node import absence, advertising, blacklisting, joining, snapshotserving, snapshotting, trimming
+from mycelium.node import (
+    absence,
+    advertising,
+    blacklisting,
+    calls,
+    joining,
+    snapshotserving,
+    snapshotting,
+    trimming,
+)
 from mycelium.node import events as kinds
 from mycelium.node.authority import SourceAuthority
 from mycelium.node.bootstrap import Bootstrap
@@ -96,6 +105,7 @@ class Node:
         self.service = Service(
             database, self.status, settings.clients, authority.rights_now, authority.policy_now, self._rotate
         )
+        self.service.epoch = self._epoch_info
         local = Local(
             keypair,
             Network(settings.netuid, genesis),
@@ -202,9 +212,23 @@ class Node:
     def url(self) -> str:
         return listen_url(self.settings.host, self.server.port)
 
+    @property
+    def network(self) -> Network:
+        """Its netuid, and the genesis hash of its chain: what every signature is bound to."""
+        return self.hub.local.network
+
     def status(self) -> dict[str, Any]:
         """See `node.status`."""
         return node_status(self)
+
+    async def epoch(self) -> calls.EpochInfo:
+        """The present epoch: its number, its block, and its members with their stakes."""
+        return self._epoch_info()
+
+    def _epoch_info(self) -> calls.EpochInfo:
+        status = self.source.status(self.now_ms())
+        head = status.block if status.head is None else status.head
+        return calls.epoch_info(self.source.epoch(), head, self.source.tempo)
 
     def node_status(self) -> NodeStatus:
         """What members are told of this node."""

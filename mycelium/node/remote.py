@@ -13,9 +13,7 @@ here as the same classes; one that has no such class as CallFailed.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -26,15 +24,16 @@ from urllib.parse import urlsplit
 from mycelium import errors
 from mycelium._core import codec
 from mycelium.config import CALL_TIMEOUT_MS, DIAL_TIMEOUT_MS
+from mycelium.database.history import SignedBatch
 from mycelium.database.rows import Row
 from mycelium.database.schema import TableSpec
 from mycelium.database.value import amount_bytes, key_bytes, key_of, value_bytes
-from mycelium.database.watch import Change
 from mycelium.database.writer import Ack, check_ack
-from mycelium.errors import BadSignature, CallFailed, LinkClosed, MalformedMessage, UnknownTable, WatchBroken
+from mycelium.errors import BadSignature, CallFailed, LinkClosed, MalformedMessage, UnknownTable, UsageError
 from mycelium.identity import account as accounts
 from mycelium.identity.keys import Keypair
 from mycelium.node import calls
+from mycelium.node.remotewatch import RemoteWatch
 from mycelium.peer.caller import Caller
 from mycelium.peer.dialer import dial_once
 from mycelium.peer.envelope import AuthMode
@@ -50,8 +49,6 @@ _ANSWERS: Final = frozenset({MessageType.RESPONSE, MessageType.STREAM})
 _GOODBYE_S: Final = 1.0
 _ROTATE_S: Final = 60.0
 """A self-test may wait for its own time limit, and peers for theirs."""
-_RECORD_BYTES_MAX: Final = 256 * 1024 * 1024
-"""One row of a scan: the list of an append key has no bound of its own."""
 _SAME: Final[Mapping[str, type[errors.MyceliumError]]] = {
     name: kind
     for name, kind in vars(errors).items()
@@ -91,6 +88,11 @@ class RemoteNode:
         found: dict[str, Any] = await self.database.ask(calls.STATUS, b"", dict[str, Any])
         return found
 
+    async def epoch(self) -> calls.EpochInfo:
+        """The present epoch: its number, its block, and its members with their stakes."""
+        found: calls.EpochInfo = await self.database.ask(calls.EPOCH, b"", calls.EpochInfo)
+        return found
+
     async def rotate(self) -> dict[str, Any]:
         """Let the node listen on another port of its range now; its `rotation` status, once that is announced.
 
@@ -128,24 +130,36 @@ class RemoteNode:
 class connect:  # noqa: N801 - it reads as the function it is used as
     """Connect to a running node: `node = await connect(...)`, or `async with connect(...) as node`.
 
-    url: `ws://HOST:PORT`. keypair: the node's own hotkey, or one that its settings list in [auth] clients.
+    url: `ws://HOST:PORT`; without a keypair, the `node.toml` of the node, which names its address and its hotkey.
+    keypair: the node's own hotkey, one that its settings list in [auth] clients, or one that the policy lets read.
     account: whom to expect there, 32 bytes or SS58. Without it, the keypair's own node; on this machine, whoever
     answers. network: netuid and genesis, if they are to be checked too. auth_mode: the node's; None finds out.
     timeout_s: for the connection and then for each call.
 
-    Raises Unreachable, and the ProtocolError by which either side refused: WrongPeer, Unauthorised, ...
+    Raises ConfigError for bad settings, Unreachable, and the ProtocolError by which either side refused: WrongPeer,
+    Unauthorised, ...
     """
 
     def __init__(
         self,
-        url: str,
-        keypair: Keypair,
+        url: str | Path,
+        keypair: Keypair | None = None,
         account: bytes | str | None = None,
         *,
         network: Network = ANY_NETWORK,
         auth_mode: AuthMode | None = None,
         timeout_s: float = CALL_TIMEOUT_MS / 1000,
     ) -> None:
+        if keypair is None:
+            if str(url).startswith(("ws://", "wss://")):
+                raise UsageError("an address needs a keypair; without one, name the node's own node.toml")
+            # Only here: a program that brings its own keypair has no use for settings.
+            from mycelium.node.settings import Settings
+
+            settings = Settings.load(url)
+            url, keypair = settings.url, settings.keypair()
+            account = account or keypair.account
+        url = str(url)
         self._url = url
         self._keypair = keypair
         self._expected = accounts.parse(account) if isinstance(account, str) else account
@@ -276,6 +290,14 @@ class RemoteDatabase:
         )
         return found
 
+    async def history(self, space: str, account: bytes | None = None) -> AsyncGenerator[SignedBatch, None]:
+        """See `Database.history`. Unauthorised for who may not read all of the space."""
+        asked = calls.request(calls.History(space, account))
+        async with aclosing(self.records(calls.HISTORY, asked)) as records:
+            async for record in records:
+                found = calls.decode(record, calls.SignedBatch)
+                yield SignedBatch(found.raw, found.signature)
+
     async def checkpoint(self, path: Path) -> None:
         """A backup at `path`, an absolute path on the node's machine. Only for the node's own account."""
         await self.ask(calls.CHECKPOINT, calls.request(calls.Checkpoint(str(path))), None)
@@ -305,7 +327,7 @@ class RemoteDatabase:
 
     async def records(self, method: str, body: bytes) -> AsyncGenerator[bytes, None]:
         """The records of one stream that has an end."""
-        gathered = calls.Records(_RECORD_BYTES_MAX)
+        gathered = calls.Records(calls.RECORD_BYTES_MAX)
         async with aclosing(self.messages(method, body)) as messages:
             async for message in messages:
                 for record in gathered.feed(message):
@@ -407,7 +429,7 @@ class RemoteTable:
 
     def watch(self, prefix: Key | None = None, after: int | None = None) -> RemoteWatch:
         """Changes as they become durable at the node, from now or after a cursor, whoever wrote them."""
-        return RemoteWatch(self._database, calls.Watch(self.name, _bound(prefix), after))
+        return RemoteWatch(self._database.messages, calls.Watch(self.name, _bound(prefix), after))
 
     def change(self, op: str, key: Key, value: Any) -> tuple[str, str, bytes, Any]:
         """One operation, checked here as the node checks it, so that a mistake costs no call."""
@@ -419,74 +441,6 @@ class RemoteTable:
 
     async def _write(self, op: str, key: Key, value: Any, ack: Ack) -> None:
         await self._database.write([self.change(op, key, value)], ack)
-
-
-class RemoteWatch:
-    """An async iterator of changes. It begins with the first `anext`, or with `await watch.start()`.
-
-    Cancelling an `anext` (a timeout around it) loses nothing: the next one goes on. Raises WatchBroken when the
-    connection is lost; its `cursor`, and this object's, resume after the last change.
-    """
-
-    def __init__(self, database: RemoteDatabase, asked: calls.Watch) -> None:
-        self.cursor = asked.after
-        self._messages = database.messages(calls.WATCH, calls.request(asked))
-        self._gathered = calls.Records(_RECORD_BYTES_MAX)
-        self._ready: deque[bytes] = deque()
-        self._pending: asyncio.Future[bytes] | None = None
-        self._started = False
-
-    async def start(self) -> int:
-        """Wait until the node follows its changes for us; the cursor from which it does."""
-        if not self._started:
-            self.cursor = calls.decode(await self._next(), calls.Started).cursor
-            self._started = True
-        assert self.cursor is not None
-        return self.cursor
-
-    def __aiter__(self) -> RemoteWatch:
-        return self
-
-    async def __anext__(self) -> Change:
-        await self.start()
-        found = calls.decode(await self._next(), calls.Change)
-        self.cursor = found.cursor
-        return Change(
-            found.cursor, found.table, key_of(found.key), found.op, found.value, found.account, found.hlc
-        )
-
-    async def aclose(self) -> None:
-        """Tell the node to stop."""
-        if self._pending is not None:
-            self._pending.cancel()
-            await asyncio.gather(self._pending, return_exceptions=True)
-        await self._messages.aclose()
-
-    async def _next(self) -> bytes:
-        while not self._ready:
-            # A task of its own, because cancelling a generator's anext would end the generator.
-            if self._pending is None:
-                self._pending = asyncio.ensure_future(anext(self._messages))
-                self._pending.add_done_callback(_retrieve)
-            try:
-                message = await asyncio.shield(self._pending)
-            except LinkClosed as error:
-                raise self._broken(f"the watch lost its connection: {error}") from None
-            except StopAsyncIteration:
-                raise self._broken("the node ended the watch") from None
-            self._pending = None
-            self._ready.extend(self._gathered.feed(message))
-        return self._ready.popleft()
-
-    def _broken(self, text: str) -> WatchBroken:
-        where = "" if self.cursor is None else f"; resume with after={self.cursor}"
-        return WatchBroken(text + where, self.cursor)
-
-
-def _retrieve(future: asyncio.Future[bytes]) -> None:
-    """Note the error of a watch that nobody reads any more, so that it is not reported as lost."""
-    if not future.cancelled():
-        future.exception()
 
 
 def _bound(key: Key | None) -> bytes | None:

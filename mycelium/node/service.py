@@ -66,6 +66,8 @@ class Service:
         """What drops superseded batches from the log, set by the node."""
         self.reach: Callable[[], Awaitable[Any]] | None = None
         """What asks members whether they reach this node, set by the node."""
+        self.epoch: Callable[[], calls.EpochInfo] | None = None
+        """What says which epoch it is, set by the node."""
         self.handlers: dict[str, Handler] = {
             calls.GET: self._get,
             calls.WRITE: self._guarded(self._write),
@@ -79,11 +81,13 @@ class Service:
             calls.BLACKLIST: self._blacklisted,
             calls.TRIM: self._trimmed,
             calls.REACH: self._guarded(self._reached),
+            calls.EPOCH: self._epoch,
         }
         self.streams: dict[str, Stream] = {
             calls.FETCH: _closing(self._fetch),
             calls.SCAN: _closing(self._scan),
             calls.WATCH: _closing(self._watch),
+            calls.HISTORY: _closing(self._history),
         }
 
     def allow(self, clients: frozenset[bytes]) -> None:
@@ -241,6 +245,12 @@ class Service:
         del body
         return calls.encode([] if self.reach is None else await self.reach())
 
+    async def _epoch(self, link: Caller, body: bytes) -> bytes:
+        del link, body  # the chain says the same to everybody
+        if self.epoch is None:
+            raise UsageError("this node follows no epochs")
+        return calls.encode(self.epoch())
+
     async def _checkpoint(self, link: Caller, body: bytes) -> bytes:
         # It writes where the node may write: for the operator, who holds the hotkey, and not for every client.
         if link.account != self._database.account:
@@ -271,6 +281,20 @@ class Service:
                 buffer.clear()
         for message in calls.cut(buffer):
             yield message
+
+    async def _history(self, link: Caller, body: bytes) -> AsyncGenerator[bytes, None]:
+        asked = calls.decode(body, calls.History)
+        rights = None if link.account in self._allowed else self._rights_now(link.account)
+        if link.account not in self._allowed and (
+            rights is None or not rights.whole(Action.READ, asked.space)
+        ):
+            # Batches are signed whole: a part of one could not be verified.
+            raise Unauthorised(
+                f"{accounts.format(link.account)} may not read all of the space {asked.space!r:.100}"
+            )
+        async for batch in self._database.history(asked.space, asked.account):
+            for message in calls.cut(calls.record(calls.SignedBatch(*batch))):
+                yield message
 
     async def _watch(self, link: Caller, body: bytes) -> AsyncGenerator[bytes, None]:
         asked = calls.decode(body, calls.Watch)

@@ -211,7 +211,7 @@ class Settings:
             genesis = network.parsed("genesis", text, parse_genesis, "write 0x and 64 hex digits", None)
         network.finish()
         members_file, chain = _members(base, file, network, genesis)
-        tables = _tables(file.root.section("tables", "at least one [tables.NAME] section"))
+        tables = tables_of(file.root.section("tables", "at least one [tables.NAME] section"))
         auth = file.root.section("auth", "an [auth] section", required=False)
         auth_mode = auth.choice("mode", AUTH_MODES, AUTH_MODES[0])
         clients = frozenset(
@@ -395,7 +395,8 @@ def _peers(section: Section) -> dict[bytes, tuple[str, ...]]:
     return peers
 
 
-def _tables(section: Section) -> dict[str, TableSettings]:
+def tables_of(section: Section) -> dict[str, TableSettings]:
+    """The declared tables; mistakes are recorded in the section's file."""
     tables: dict[str, TableSettings] = {}
     for name, table in section.subsections():
         if not _NAME.fullmatch(name):
@@ -429,4 +430,5 @@ __all__ = [
     "listen_url",
     "parse_genesis",
     "parse_listen",
+    "tables_of",
 ]

@@ -148,6 +148,30 @@ def test_a_network_without_a_chain(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_network_with_tables_of_ones_own_and_faster_blocks(tmp_path):
+    tables = tmp_path / "tables.toml"
+    tables.write_text(
+        '[tables.mine]\nmerge = "lww"\nspace = "one"\n[tables.yours]\nmerge = "lww"\nspace = "two"\n'
+    )
+    own = ("--tables", tables, "--block-ms", 200)
+    where = ("--records", 0, "--dir", tmp_path / "net")
+    process, started = start("up", "--nodes", 2, "--for", 3, *own, *where)
+    config = started["nodes"][0]["config"]
+    for table in ("mine", "yours"):
+        clikit.run("put", table, "k", "1", "--config", config)
+    (finished,) = finish(process, 0)
+    assert finished["agree"] is True
+    assert {digest.count(",") for digest in finished["digests"].values()} == {1}
+    for wrong, said in (
+        (("--tables", tables), "give --records 0"),
+        (("--static", "--block-ms", 200, "--records", 0), "leave out --static"),
+        (("--tables", tmp_path / "none.toml", "--records", 0), "none.toml"),
+    ):
+        _, message = clikit.invoke("devnet", "up", *wrong, "--dir", tmp_path / "other", code=2)
+        assert said in message
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_permit_that_is_removed_is_seen_in_the_status(tmp_path):
     process, started = start("up", "--nodes", 3, "--records", 0, "--dir", tmp_path / "net")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import kit
+import msgspec
 import pytest
 from database.accesskit import (
     EPOCH_MS,
@@ -23,8 +24,8 @@ from hypothesis import strategies as st
 
 from mycelium.config import SEAL_EPOCHS
 from mycelium.database import grants, value
-from mycelium.database.access import POLICIES, SEALS, SYS
-from mycelium.database.policy import Action
+from mycelium.database.access import POLICIES, SEALS, SYS, Rights
+from mycelium.database.policy import Action, parse
 from mycelium.database.ranges import prefixed
 from mycelium.database.schema import TableSpec
 from mycelium.errors import StoreError, Unauthorised
@@ -111,6 +112,55 @@ def test_a_document_that_is_none_allows_nothing_and_can_be_replaced(caplog):
     assert offer(engine, *batch_of(B, "k")) == "unauthorised"
     assert "in force is none" in caplog.text
     assert offer(engine, *batch_of(B, "k", now_ms=NOW + EPOCH_MS), now_ms=NOW + EPOCH_MS) is Outcome.APPLIED
+
+
+READS = ["read"]
+
+
+@pytest.mark.parametrize(
+    ("role", "rules", "expected"),
+    [
+        ("owner", [], True),
+        ("validator", [], True),
+        ("observer", [], True),
+        ("miner", [], False),
+        (None, [], False),
+        ("miner", [("miner", "audit/*", READS, None)], True),
+        ("miner", [("miner", "*", READS, None)], True),
+        (None, [("its own", "audit/*", READS, None)], True),
+        (None, [("another's", "audit/*", READS, None)], False),
+        (None, [("its own", "audit/results", READS, None)], False),
+        (None, [("its own", "audit/*", READS, {"prefix": "a"})], False),
+        (None, [("its own", "audit/*", ["put"], None)], False),
+        (None, [("validator", "audit/*", READS, None)], False),
+    ],
+    ids=list("abcdefghijklm"),
+)
+def test_who_holds_a_space_reads_by_what_it_is_judged(role, rules, expected):
+    account, other = kit.keypair("reader").account, kit.keypair("another").account
+    named = {"its own": accounts.format(account), "another's": accounts.format(other)}
+    ruling = parse(
+        msgspec.json.encode(
+            {
+                "version": 1,
+                "rules": [
+                    {
+                        "who": named.get(who, who),
+                        "tables": tables,
+                        "may": may,
+                        **({"keys": keys} if keys else {}),
+                    }
+                    for who, tables, may, keys in rules
+                ],
+            }
+        )
+    )
+    rights = Rights(ruling, role, account)
+    assert rights.whole(Action.READ, SYS) is expected
+    for table in (POLICIES, SEALS):
+        assert bool(rights.ranges(Action.READ, SYS, table.name)) is expected
+    if role not in ("owner", "validator"):
+        assert not rights.ranges(Action.PUT, SYS, POLICIES.name)
 
 
 # --- the space sys ----------------------------------------------------------------------------------------

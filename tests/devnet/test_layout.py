@@ -4,7 +4,8 @@ import stat
 
 import pytest
 
-from mycelium.devnet.layout import TABLES, free_ports, prepare
+from mycelium.devnet import chainlayout
+from mycelium.devnet.layout import TABLES, free_ports, prepare, read_tables
 from mycelium.errors import ConfigError
 from mycelium.metagraph.membership import StaticSource
 from mycelium.node.settings import Settings
@@ -64,3 +65,39 @@ def test_ports_are_distinct_and_below_those_of_clients():
     ports = free_ports(64)
     assert len(set(ports)) == 64
     assert all(10_240 <= port < 65_536 for port in ports)
+
+
+TABLES_FILE = '[tables.mine]\nmerge = "append"\nspace = "aside"\n'
+
+
+def test_tables_of_a_file_take_the_place_of_ours(tmp_path):
+    (tmp_path / "tables.toml").write_text(TABLES_FILE)
+    tables = read_tables(tmp_path / "tables.toml")
+    for places in (
+        prepare(tmp_path / "static", 1, tables=tables),
+        chainlayout.prepare(tmp_path / "chain", 1, tables=tables).nodes,
+    ):
+        found = Settings.load(places[0].config).tables
+        assert [(table.name, table.merge, table.space) for table in found.values()] == [
+            ("mine", "append", "aside")
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "at least one"),
+        ("[tables]\n", "no table is declared"),
+        ('[tables.mine]\nmerge = "best"\n', "tables.mine.merge"),
+        (TABLES_FILE + "[node]\n", "node"),
+        ('[tables.mine]\nmerge = "lww"\nspace = "sys"\n', "the network's own"),
+        ("[tables", "end of a table declaration"),
+    ],
+    ids=list("abcdef"),
+)
+def test_what_is_no_file_of_tables_is_said_before_anything_is_written(tmp_path, text, said):
+    (tmp_path / "tables.toml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read_tables(tmp_path / "tables.toml")
+    with pytest.raises(ConfigError):
+        read_tables(tmp_path / "none.toml")
