@@ -45,5 +45,9 @@ def run_sabotaged(
         try:
             return Run(world, lambda phase, now_s, end_s: None).result()
         finally:
+            # A sabotage that fails itself must not pass for a checker that sees nothing.
+            broken = None if not task.done() or task.cancelled() else task.exception()
             task.cancel()
             world.close()
+            if broken is not None:
+                raise broken

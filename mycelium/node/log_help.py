@@ -68,6 +68,16 @@ HELP: Final = {
         "let all ports of [rotation] range through the firewall; `mycelium doctor` counts those that are free"
     ),
     "programs on this machine will not find the node: %s: %s": _DISK,
+    # --- snapshots and the log's horizon ---
+    "%d batches that rows of %r are from had not been given": _NOTHING,
+    "no snapshot of %r can be made: %s": _DISK,
+    "%s gives a snapshot that breaks a rule: %s": "nothing to do: it is asked of others; that member loses its session",
+    "batches of %r had been withheld: it is fetched again from %s": _NOTHING,
+    "what was noted of the snapshot of %r is unreadable: it is compared anew": _NOTHING,
+    "the snapshot of %r stopped: %s": "nothing to do if it goes on; else look at the disk and the members",
+    "the snapshot of %r failed": _BUG,
+    "trimming the log stopped: %s": _DISK,
+    "trimming the log failed": _BUG,
     # --- policy and configuration ---
     "the policy %s in force is none, so nothing is allowed: %s": (
         "the subnet's owner publishes one that is: `mycelium policy check` and `mycelium policy publish`"

@@ -14,7 +14,7 @@ from mycelium.database.proofs import Frozen
 from mycelium.database.ranges import EVERYTHING
 from mycelium.database.store import Column
 from mycelium.database.sync import SyncMachine
-from mycelium.database.vector import ZERO_DIGEST, OriginLog
+from mycelium.database.vector import ZERO_DIGEST, OriginLog, Span
 from mycelium.errors import SimulationFailed
 from mycelium.identity import signing
 from mycelium.identity.keys import Keypair, digest
@@ -133,11 +133,16 @@ def test_3_a_batch_that_one_takes_and_another_refuses_is_seen(tmp_path):
     assert "invariant 3 is broken" in text
 
 
+def span_of(raw):
+    batch = codec.decode_batch(raw)
+    return Span(batch.seq_first, batch.seq_first + batch.count - 1, batch.prev_digest, digest(raw))
+
+
 def test_4_a_batch_of_a_stranger_in_a_store_is_seen(tmp_path):
     def sabotage(world):
         engine = world.members[0].running.database.engine
         raw, signature = batch_of(Keypair.from_seed(bytes(32)), world)
-        engine._apply(codec.decode_batch(raw), signature, OriginLog(), digest(raw), own=False)
+        engine._apply(codec.decode_batch(raw), signature, OriginLog(), span_of(raw), own=False)
 
     assert "who may not write" in fails(scenario(tmp_path), sabotage)
 
@@ -146,7 +151,7 @@ def test_4_a_batch_that_is_not_signed_in_a_store_is_seen(tmp_path):
     def sabotage(world):
         engine = world.members[0].running.database.engine
         raw, _ = batch_of(world.members[1].keypair, world)
-        engine._apply(codec.decode_batch(raw), bytes(64), OriginLog(), digest(raw), own=False)
+        engine._apply(codec.decode_batch(raw), bytes(64), OriginLog(), span_of(raw), own=False)
 
     assert "does not verify" in fails(scenario(tmp_path), sabotage)
 
