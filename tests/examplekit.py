@@ -26,11 +26,11 @@ SAYS_S = 20
 
 @contextlib.asynccontextmanager
 async def network(
-    directory: Path, example: str, nodes: int, *, miners: int = 2
+    directory: Path, example: str, nodes: int, *, miners: int = 2, block_ms: int = BLOCK_MS
 ) -> AsyncIterator[tuple[LocalNetwork, ChainNetwork]]:
     """What an example's README starts, with its tables, and faster blocks."""
     tables = layout.read_tables(EXAMPLES / example / "tables.toml")
-    prepared = chainlayout.prepare(directory / "net", nodes, miners=miners, block_ms=BLOCK_MS, tables=tables)
+    prepared = chainlayout.prepare(directory / "net", nodes, miners=miners, block_ms=block_ms, tables=tables)
     async with LocalNetwork(prepared.nodes, prepared.chain) as running:
         yield running, prepared
 
