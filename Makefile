@@ -55,6 +55,9 @@ lint: build ## ruff and mypy --strict
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict mycelium
+	@# Each example is a directory of programs of its own, whose modules have names that others have too.
+	@for example in examples/*/; do \
+		(cd $$example && MYPYPATH=$(CURDIR) $(CURDIR)/$(BIN)/mypy --strict --cache-dir $(CURDIR)/.mypy_cache *.py) || exit 1; done
 
 .PHONY: venv
 venv: $(INSTALLED) ## Create .venv with everything the other targets need

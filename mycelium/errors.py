@@ -49,6 +49,7 @@ MyceliumError
 │   ├── Blacklisted          greylisted or blacklisted here
 │   ├── Unproven             a proof that proves nothing here
 │   └── Silence              said nothing in time
+├── HistoryBroken            a log that was shown to a verifier leaves something out
 ├── RequestRefused           a signed HTTP request that is not let in, with its status
 └── LinkError                the connection, not the peer's conduct
     ├── LinkClosed

@@ -71,7 +71,9 @@ def invite(settings: mycelium.Settings, auditor: str, folder: Path, policy: Path
         tables=TABLES.read_text(),
     )
     (folder / "node.toml").write_text(invitation)
-    print(f"wrote {folder / 'node.toml'} and {policy}; now: mycelium policy publish {policy}")
+    print(
+        f"wrote {folder / 'node.toml'} and {policy}; now: mycelium policy publish {policy} --config {settings.path}"
+    )
 
 
 async def publish(config: Path, found: list[Result]) -> None:

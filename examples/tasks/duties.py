@@ -12,7 +12,6 @@ from typing import Any
 import rounds
 
 from mycelium.chain.connection import Connection
-from mycelium.identity.account import format as ss58
 from mycelium.node.calls import EpochInfo
 from mycelium.node.remote import RemoteNode
 from mycelium.validator.client import ValidatorClient
@@ -30,7 +29,7 @@ class Duties:
 
     async def step(self, node: RemoteNode) -> None:
         """Do what is due now. Called again and again: what is in the store already is not done twice."""
-        now, me = await node.epoch(), ss58(node.account)
+        now, me = await node.epoch(), node.address
         if me not in now.stakes:
             self.tell(now.number, "this hotkey is no validator in it")
             return
@@ -55,8 +54,8 @@ class Duties:
             return  # votes or that block may still come; the next step looks again
         drawn = rounds.drawn(tasks, seed, DRAWN)
         self.tell(now.number, f"seed {seed[2:10]} draws {', '.join(drawn)} from {len(tasks)} tasks")
-        miners = [ss58(member.account) for member in now.members if member.role == "miner"]
-        scores = {miner: measured(miner, drawn, ss58(node.account)) for miner in miners}
+        miners = [member.address for member in now.members if member.role == "miner"]
+        scores = {miner: measured(miner, drawn, node.address) for miner in miners}
         await self.once(node, "scores", now.number, {"scores": scores})
 
     async def weigh(self, node: RemoteNode, now: EpochInfo, *, last: bool) -> None:
@@ -75,13 +74,13 @@ class Duties:
                 outcome = f"{result.path} would work" if result.dry_run else f"{result.path} sent"
             self.tell(now.number, outcome)
             for name in ("proposals", "votes", "scores"):
-                old = f"{ss58(node.account)}/{now.number - KEEP_EPOCHS}"
+                old = f"{node.address}/{now.number - KEEP_EPOCHS}"
                 if await node.database.table(name).get(old) is not None:
                     await node.database.table(name).delete(old)
 
     async def once(self, node: RemoteNode, table: str, epoch: int, value: dict[str, Any]) -> None:
         """Give our word on an epoch, unless it is given: that may have been before a restart, and must not change."""
-        key = f"{ss58(node.account)}/{epoch}"
+        key = f"{node.address}/{epoch}"
         if await node.database.table(table).get(key) is None:
             await node.database.table(table).put(key, value)
 

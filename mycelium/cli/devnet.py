@@ -66,7 +66,8 @@ def up(
         typer.Option(help="Begin with the stakes and permits of a real subnet, recorded as JSON."),
     ] = None,
     tables: Annotated[
-        Path | None, typer.Option(help="Declare the tables of this file: [tables.NAME] sections.")
+        Path | None,
+        typer.Option(help="Declare the tables of this file, sections as in node.toml, and not ours."),
     ] = None,
     block_ms: Annotated[
         int | None,

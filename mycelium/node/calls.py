@@ -173,6 +173,11 @@ class MemberInfo(msgspec.Struct, array_like=True, frozen=True):
     stake_rao: int
     uid: int | None
 
+    @property
+    def address(self) -> str:
+        """The account as SS58."""
+        return format_account(self.account)
+
 
 class EpochInfo(msgspec.Struct, array_like=True, frozen=True):
     """The present epoch as the node knows it. block: the newest finalised one that it has heard of."""
@@ -190,11 +195,7 @@ class EpochInfo(msgspec.Struct, array_like=True, frozen=True):
     @property
     def stakes(self) -> dict[str, int]:
         """SS58 account -> stake in rao, of the owner and validators: those whose word counts."""
-        return {
-            format_account(member.account): member.stake_rao
-            for member in self.members
-            if member.role in _WRITERS
-        }
+        return {member.address: member.stake_rao for member in self.members if member.role in _WRITERS}
 
 
 def epoch_info(epoch: Epoch, block: int, epoch_blocks: int) -> EpochInfo:

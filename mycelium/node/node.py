@@ -213,6 +213,11 @@ class Node:
         return listen_url(self.settings.host, self.server.port)
 
     @property
+    def address(self) -> str:
+        """Its account as SS58."""
+        return format_account(self.account)
+
+    @property
     def network(self) -> Network:
         """Its netuid, and the genesis hash of its chain: what every signature is bound to."""
         return self.hub.local.network

@@ -79,6 +79,11 @@ class RemoteNode:
         self._link = link
 
     @property
+    def address(self) -> str:
+        """The node's account as SS58."""
+        return accounts.format(self.account)
+
+    @property
     def connected(self) -> bool:
         """Whether the connection lives."""
         return not self._link.closed.done()

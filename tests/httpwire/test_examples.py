@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from chain.clientkit import free_port
 
+from mycelium.chain.connection import Connection
+from mycelium.chain.serving import serve_axon
 from mycelium.devnet.chain.population import development, miner_path, validator_path
 from mycelium.devnet.chain.thread import ThreadedChain
 from mycelium.identity import wallet
@@ -56,6 +58,7 @@ def test_a_miner_and_a_validator(tmp_path, way):
             "NETUID": "1",
             "SUBTENSOR_ADDRESS": chain.url,
             "HOTKEY_NAME": "default",
+            "MIN_STAKE_THRESHOLD": "1000",
         }
         published = subprocess.run(
             [
@@ -91,8 +94,28 @@ def test_a_miner_and_a_validator(tmp_path, way):
     assert (tmp_path / "default_symmetric_keys.encrypted").exists() == (way != "session")
 
 
-def test_both_are_short():
-    for folder in ("fiber", "session"):
-        files = [EXAMPLES / folder / name for name in ("miner.py", "validator.py")]
-        assert sum(len(file.read_text().splitlines()) for file in files) < 70
-    assert sum(len(file.read_text().splitlines()) for file in (EXAMPLES / "fiber").glob("*.py")) < 60
+def test_a_miner_that_is_not_there_stops_nobody(tmp_path):
+    """Its address is on chain, and nothing answers there."""
+    hotkey(tmp_path, "miner", miner_path(0))
+    hotkey(tmp_path, "validator", validator_path(0))
+    with ThreadedChain(development()) as chain:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(tmp_path),
+            "NETUID": "1",
+            "SUBTENSOR_ADDRESS": chain.url,
+            "HOTKEY_NAME": "default",
+            "MIN_STAKE_THRESHOLD": "1000",
+        }
+        with Connection(chain.url) as connection:
+            key = Keypair.development(miner_path(0))
+            serve_axon(connection, key, 1, "0.0.0.1", free_port()).check()
+        for way in ("fiber", "session"):
+            asked = subprocess.run(
+                [sys.executable, str(EXAMPLES / way / "validator.py")],
+                env={**environment, "WALLET_NAME": "validator"},
+                cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+            assert asked.returncode == 0, asked.stderr
+            assert asked.stdout.startswith("2 does not answer: "), asked.stdout

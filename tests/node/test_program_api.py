@@ -52,6 +52,8 @@ def test_the_epoch_is_the_same_in_the_process_and_from_another(tmp_path):
         async with mycelium.Node.open(owner.config) as node, mycelium.connect(owner.config) as remote:
             found = await remote.epoch()
             assert found.members == (await node.epoch()).members
+            assert (node.address, remote.address) == (owner.address, owner.address)
+            assert [member.address for member in found.members if member.role == "owner"] == [owner.address]
             assert found.stakes == {owner.address: 10**12, validator.address: 10**12}
             assert found.first_block <= found.block < found.first_block + found.epoch_blocks
             assert (node.network.netuid, len(node.network.genesis)) == (node.settings.netuid, 32)
