@@ -101,7 +101,9 @@ def test_a_miner_without_a_key_is_told_so(arguments):
 def test_a_validator_without_settings_is_told_so(tmp_path):
     async def main():
         missing = tmp_path / "none.toml"
-        said = await once(EXAMPLE, "validator.py", "follow", "--config", missing, code=2)
+        said = await once(
+            EXAMPLE, "validator.py", "follow", "--config", missing, "--index", tmp_path / "workers.db", code=2
+        )
         assert "error: " in said
         assert str(missing) in said
 
