@@ -76,10 +76,9 @@ def test_the_commands_exist(path):
     for words in ours:
         command = get_command(app)
         rest = words[1:]
-        while commands_of := getattr(command, "commands", None):
-            name = rest.pop(0)
-            assert name in commands_of, words
-            command = commands_of[name]
+        while hasattr(command, "get_command"):
+            command = command.get_command(None, rest.pop(0))
+            assert command is not None, words
         known = {option for parameter in command.params for option in parameter.opts}
         if not command.context_settings.get("ignore_unknown_options"):
             assert options(rest) <= known, words
