@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import select
 import re
 import signal
 import socket
@@ -127,8 +128,15 @@ def test_on_a_terminal_the_status_is_watched_until_ctrl_c(place):
             shown += os.read(ours, 65_536)
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(OSError):  # the terminal is gone when the process is
-            while data := os.read(ours, 65_536):
-                shown += data
+            while True:
+                if not select.select([ours], [], [], 5)[0]:
+                    process.send_signal(signal.SIGINT)  # as a person would
+                elif data := os.read(ours, 65_536):
+                    shown += data
+                    if time.monotonic() > end_s + 30:
+                        process.kill()
+                else:
+                    break
         assert process.wait(10) == 130
         assert b"Traceback" not in process.stderr.read()
         process.stderr.close()

@@ -27,7 +27,7 @@ def load(tmp_path):
     [
         ("", StoreSettings(None, SNAPSHOT_LACK_MIN)),
         ("[store]\n", StoreSettings(None, SNAPSHOT_LACK_MIN)),
-        ("[store]\nlog_keep_hours = 0\nsnapshot_lack = 0\n", StoreSettings(0, 0)),
+        ("[store]\nlog_keep_hours = 0\nsnapshot_lack = 0\n", StoreSettings(None, 0)),
         ("[store]\nlog_keep_hours = 168\n", StoreSettings(168, SNAPSHOT_LACK_MIN)),
     ],
     ids=["none", "empty", "all", "hours"],
