@@ -6,8 +6,8 @@ import contextlib
 import json
 import os
 import pty
-import select
 import re
+import select
 import signal
 import socket
 import subprocess
