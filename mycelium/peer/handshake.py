@@ -254,7 +254,7 @@ class Responder(Side):
             raise
 
     def _greet(self, data: bytes, now_ns: int) -> bytes:
-        message, hello = read(data, MessageType.HANDSHAKE)
+        message, hello = read(data, MessageType.HANDSHAKE, self._versions)
         self._choose(message, hello)
         if len(hello.ephemeral) != 32 or len(hello.random) != 32 or len(hello.sealed) < RECEIVER_BYTES:
             raise MalformedMessage("a first message without ephemeral, random or receiver")

@@ -22,6 +22,7 @@ from mycelium.errors import (
     MalformedMessage,
     OversizedMessage,
     Unauthorised,
+    VersionRefused,
     WrongNetwork,
 )
 from mycelium.identity import account as ss58
@@ -188,7 +189,11 @@ def receiver_of(expected: bytes, ephemeral: bytes, random: bytes) -> bytes:
     return NOBODY if expected == NOBODY else blake3(ephemeral + random, key=expected).digest()
 
 
-def read(data: bytes, type: MessageType) -> tuple[codec.Message, Hello]:
+def read(
+    data: bytes, type: MessageType, versions: Sequence[int] | None = None
+) -> tuple[codec.Message, Hello]:
+    """A handshake message. versions: those that we speak; one of another version, and of another shape, is
+    VersionRefused and not MalformedMessage, as whoever speaks it broke no rule of its own."""
     if len(data) > config.HANDSHAKE_BYTES_MAX:
         raise OversizedMessage(
             f"a handshake message of {len(data)} bytes; {config.HANDSHAKE_BYTES_MAX} are allowed"
@@ -198,7 +203,14 @@ def read(data: bytes, type: MessageType) -> tuple[codec.Message, Hello]:
         raise HandshakeFailed("a handshake message was expected, or another of them")
     if message.sender_id != NOBODY or message.signature:
         raise MalformedMessage("handshake messages carry no sender or signature in the open")
-    return message, Hello.decode(message.payload)
+    try:
+        return message, Hello.decode(message.payload)
+    except MalformedMessage:
+        if versions is None or message.version in versions:
+            raise
+    raise VersionRefused(
+        f"no protocol version in common: this side speaks {listed(versions)}, the other {message.version}"
+    )
 
 
 def write(type: MessageType, version: int, hello: Hello, encoding: int) -> bytes:
