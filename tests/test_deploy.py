@@ -62,6 +62,8 @@ def test_the_unit_fits_the_program():
     unit = settings_of_unit()
     assert unit["Type"] == ["notify"]
     assert int(unit["TimeoutStopSec"][0]) > DRAIN_S + 2
+    assert unit["SystemCallErrorNumber"] == ["EPERM"], "without it the node is killed"
+    assert unit["RestartPreventExitStatus"] == ["2"]
     (variable, value) = unit["Environment"][0].split("=")
     assert variable in {option.variable for option in options.OPTIONS}
     assert value == "%d/" + unit["LoadCredential"][0].split(":")[0], (
@@ -96,6 +98,10 @@ def test_compose_and_dockerfile_say_the_same():
     last = dockerfile.rpartition("FROM ")[2]
     assert "USER mycelium" in last
     assert "HEALTHCHECK" in last
+    asked = dict(re.findall(r"^ARG (\w+)=(\d+)$", last, re.MULTILINE))
+    # Keys are their owner's alone, so the container must be able to be that user.
+    assert service["build"]["args"] == {name: f"${{{name}:-{value}}}" for name, value in asked.items()}
+    assert set(asked) == {"UID", "GID"}
 
 
 def test_docker_takes_the_compose_file(tmp_path):

@@ -2,7 +2,7 @@
 //
 // MYCELIUM and MYCELIUM_CONFIG name the program and the settings, where they are elsewhere. `pm2 restart mycelium` drains
 // first; `pm2 sendSignal SIGHUP mycelium` takes over what can change while it runs.
-const home = process.env.HOME || "/root";
+const home = require("os").homedir();
 
 module.exports = {
   apps: [
@@ -13,6 +13,7 @@ module.exports = {
       interpreter: "none",
       // It drains on SIGINT and is gone within 10 s; pm2 would kill it after 1.6.
       kill_timeout: 15000,
+      treekill: false,
       autorestart: true,
       // A wrong configuration is not mended by another start.
       stop_exit_codes: [2],
