@@ -15,7 +15,7 @@ module.exports = {
       kill_timeout: 15000,
       treekill: false,
       autorestart: true,
-      // A wrong configuration is not mended by another start.
+      // A wrong configuration is not mended by another start. pm2 then says "waiting restart", and does not.
       stop_exit_codes: [2],
       exp_backoff_restart_delay: 500,
       time: false,
