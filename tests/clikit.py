@@ -16,6 +16,9 @@ from mycelium.cli.main import app
 from mycelium.node import options
 
 ROOT = Path(mycelium.__file__).parents[1]
+"""Where the package lies that is tested: the source tree, or the place where it is installed."""
+TREE = Path(__file__).resolve().parents[1]
+"""The repository, or an unpacked source distribution."""
 
 
 def command(*arguments):

@@ -18,7 +18,7 @@ from mycelium.devnet import chainlayout, layout
 from mycelium.devnet.chainlayout import ChainNetwork
 from mycelium.devnet.network import LocalNetwork
 
-EXAMPLES = clikit.ROOT / "examples"
+EXAMPLES = clikit.TREE / "examples"
 BLOCK_MS = 250
 """Epochs of 20 blocks pass in 5 s, so that no test waits long for one."""
 SAYS_S = 20

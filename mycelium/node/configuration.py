@@ -385,7 +385,10 @@ def convert(option: Option, text: str) -> Any:
             found = tomllib.loads(f"value = {text}")
         except tomllib.TOMLDecodeError:
             return text
-        return found["value"] if found.keys() == {"value"} else text
+        whole = found.keys() == {"value"} and isinstance(
+            found["value"], list if option.kind == STRINGS else dict
+        )
+        return found["value"] if whole else text
     return text
 
 

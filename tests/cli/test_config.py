@@ -189,6 +189,6 @@ def test_the_environment_of_the_caller_does_not_reach_a_local_network(tmp_path, 
 def test_the_page_in_docs_is_the_table():
     """`mycelium config options --markdown > docs/configuration.md` writes it anew."""
     out, _ = clikit.invoke("config", "options", "--markdown")
-    assert (clikit.ROOT / "docs/configuration.md").read_text() == out
+    assert (clikit.TREE / "docs/configuration.md").read_text() == out
     for option in options.OPTIONS:
         assert f"| `{option.path}` |" in out

@@ -4,7 +4,7 @@ import itertools
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mycelium.errors import ConfigError
@@ -368,6 +368,7 @@ def test_the_table_is_in_the_order_of_sections_and_says_what_each_means():
 @given(
     st.text(max_size=40), st.sampled_from([option for option in options.OPTIONS if "*" not in option.path])
 )
+@example("0", next(option for option in options.OPTIONS if option.kind == options.TABLE))
 def test_text_of_any_kind_is_a_value_or_stays_text(text, option):
     found = configuration.convert(option, text)
     kinds = {"text": str, "integer": int, "flag": bool, "strings": list, "table": dict}

@@ -84,7 +84,7 @@ def test_the_commands_exist(path):
             assert options(rest) <= known, words
     for words in found:
         tables = [word for before, word in pairwise(words) if before == "--tables"]
-        assert all((clikit.ROOT / table).is_file() for table in tables)
+        assert all((clikit.TREE / table).is_file() for table in tables)
 
 
 PROGRAMS = sorted(
@@ -94,14 +94,14 @@ PROGRAMS = sorted(
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_programs_exist_and_have_those_options(program):
-    assert (clikit.ROOT / program).is_file()
+    assert (clikit.TREE / program).is_file()
     used = [
         words for path in FILES for words in commands(path.read_text()) if words[:2] == ["python", program]
     ]
     if not any(options(words) for words in used):
         return
     shown = subprocess.run(
-        [sys.executable, str(clikit.ROOT / program), "--help"],
+        [sys.executable, str(clikit.TREE / program), "--help"],
         capture_output=True, text=True, timeout=60, env=clikit.environment(),
     )  # fmt: skip
     assert shown.returncode == 0, shown.stderr
