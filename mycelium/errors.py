@@ -49,6 +49,22 @@ MyceliumError
 │   ├── Blacklisted          greylisted or blacklisted here
 │   ├── Unproven             a proof that proves nothing here
 │   └── Silence              said nothing in time
+├── FeedError                a feed cannot go on from where its reader stands
+│   ├── FeedBehind           what comes next is not kept any more: begin again with an export
+│   │   └── CursorForeign    the cursor is of another data directory
+│   └── FeedRewound          rows were made anew: export the space again, and go on from here
+├── BrokerError              NATS, or the way to it
+│   ├── BrokerUnreachable    no server answers
+│   ├── BrokerUnsafe         its settings would acknowledge what is not on disk, or cannot be learnt
+│   ├── BrokerFull           the stream or the server takes no more
+│   └── StreamGone           a stream or bucket that was there is there no more, or is another one
+├── FleetError               a fleet of processes for one account
+│   ├── NoOwner              nobody has the shard at the moment, or its owner does not answer
+│   ├── Fenced               another member took over what this one was about to write
+│   └── WriteUnknown         whether a write happened is not known; it was not repeated
+├── SinkError                where a sink writes to
+│   ├── SinkUnreachable      it does not answer, or takes no more for now
+│   └── SchemaConflict       it has tables, columns or values that do not fit
 ├── HistoryBroken            a log that was shown to a verifier leaves something out
 ├── RequestRefused           a signed HTTP request that is not let in, with its status
 └── LinkError                the connection, not the peer's conduct
@@ -361,6 +377,78 @@ class Unproven(ProtocolError):
 
     reason = "unproven"
     close_code = 4018
+
+
+class FeedError(MyceliumError):
+    """A feed cannot go on from where its reader stands. `cursor`: where it can, as text; "" where that is not known."""
+
+    def __init__(self, text: str, cursor: str = "") -> None:
+        super().__init__(text)
+        self.cursor = cursor
+
+
+class FeedBehind(FeedError):
+    """What comes next is not kept any more: begin again with an export."""
+
+
+class CursorForeign(FeedBehind):
+    """The cursor is of another data directory, or beyond what this one has: begin again with an export."""
+
+
+class FeedRewound(FeedError):
+    """Rows of `space` were made anew, as batches were taken away: export it again, then go on at `cursor`."""
+
+    def __init__(self, text: str, cursor: str = "", space: str = "") -> None:
+        super().__init__(text, cursor)
+        self.space = space
+
+
+class BrokerError(MyceliumError):
+    """NATS, or the way to it."""
+
+
+class BrokerUnreachable(BrokerError):
+    """No server answers. It is tried again for ever."""
+
+
+class BrokerUnsafe(BrokerError, ConfigError):
+    """The server's settings would acknowledge what is not on disk, or cannot be learnt."""
+
+
+class BrokerFull(BrokerError):
+    """The stream or the server takes no more."""
+
+
+class StreamGone(BrokerError):
+    """A stream or bucket that was there is there no more, or another one stands in its place."""
+
+
+class FleetError(MyceliumError):
+    """A fleet of processes for one account."""
+
+
+class NoOwner(FleetError):
+    """Nobody has the shard at the moment, or its owner does not answer. Nothing was written: try again."""
+
+
+class Fenced(FleetError):
+    """Another member took over what this one was about to write. Nothing was written: try again."""
+
+
+class WriteUnknown(FleetError):
+    """Whether a write happened is not known, and it was not repeated."""
+
+
+class SinkError(MyceliumError):
+    """Where a sink writes to."""
+
+
+class SinkUnreachable(SinkError):
+    """It does not answer, or takes no more for now. It is tried again for ever."""
+
+
+class SchemaConflict(SinkError, ConfigError):
+    """It has tables, columns or values that do not fit."""
 
 
 class HistoryBroken(MyceliumError):

@@ -1,7 +1,7 @@
 """Who may import whom. Python imports are parsed, cimports matched by pattern; both wherever they stand in a file.
 
-Lower never imports higher: errors, config < _core < protocol, identity < database < metagraph < peer < node <
-validator, devnet, sim < cli. Packages of one level do not import each other. Only cli imports sim.
+Lower never imports higher: errors, config < _core < protocol, identity < database < metagraph, feed < peer <
+node < jetstream < replica, fleet, sinks < validator, devnet, sim < cli. Packages of one level do not import each other. Only cli imports sim.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ LEVELS = [
     {"_core", "extras", "sqlitefile", "tomlfile", "wholefile"},
     {"protocol", "identity"},
     {"database"},
-    {"metagraph"},
+    {"metagraph", "feed"},
     # Beside the peers: a program that only sets weights loads neither sockets nor a store.
     {"peer", "chain"},
     {"node", "substrate", "http"},
-    {"networking", "utils"},
-    {"miner"},
+    {"networking", "utils", "jetstream"},
+    {"miner", "replica", "fleet", "sinks"},
     {"encrypted"},
     {"validator", "scripts", "devnet", "doctor", "sim", "fiber", "admin"},
     {"cli"},
