@@ -1,7 +1,8 @@
 """Who may import whom. Python imports are parsed, cimports matched by pattern; both wherever they stand in a file.
 
-Lower never imports higher: errors, config < _core < protocol, identity < database < metagraph, feed < peer <
-node < jetstream < replica, fleet, sinks < validator, devnet, sim < cli. Packages of one level do not import each other. Only cli imports sim.
+Lower never imports higher: errors, config < _core < protocol, identity < database < metagraph, feed < peer < node <
+jetstream < replica, fleet, sinks < validator, devnet, sim < cli. Packages of one level do not import each other. Only
+cli imports sim.
 """
 
 from __future__ import annotations
