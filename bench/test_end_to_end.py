@@ -116,7 +116,9 @@ def test_memory_of_a_million_records(benchmark, directory):
             sizes["MiB resident"] = round(resident_bytes() / MIB)
             sizes["MiB at the start"] = round(before / MIB)
             sizes["MiB at the peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        began = time.perf_counter()
         async with network(directory, 0) as (node, _):
+            sizes["seconds until open again"] = round(time.perf_counter() - began, 2)
             sizes["records after a restart"] = (await node.database.state_digest("main"))[1]
 
     benchmark.pedantic(run, args=(body,), rounds=1)

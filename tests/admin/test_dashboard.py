@@ -23,7 +23,6 @@ pytestmark = [
     pytest.mark.timeout(120),
 ]
 LIVE = "document.body.dataset.state === 'live'"
-PAINT_MS = 500
 
 
 def text(selector: str) -> str:
@@ -110,19 +109,11 @@ def test_it_says_what_is_missing_and_when_the_node_is_gone(tmp_path):
     nodekit.run(main(), 110)
 
 
-def test_the_first_paint_is_fast_and_nothing_comes_from_elsewhere(tmp_path):
+def test_nothing_comes_from_elsewhere(tmp_path):
     async def main():
         async with one(tmp_path) as (_, admin), open_page(tmp_path / "profile") as page:
             await page.open(admin.url)
             await page.until("performance.getEntriesByName('first-contentful-paint').length === 1")
-            paints = []
-            for _ in range(3):  # the browser's own start is in the first one, and other work in any
-                await page.open(admin.url)
-                await page.until("performance.getEntriesByName('first-contentful-paint').length === 1")
-                paints.append(
-                    await page.ask("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-                )
-            assert min(paints) < PAINT_MS, paints
             loaded = await page.ask("performance.getEntriesByType('resource').map((one) => one.name)")
             assert loaded
             assert all(name.startswith((admin.url, "data:")) for name in loaded), loaded
@@ -131,7 +122,7 @@ def test_the_first_paint_is_fast_and_nothing_comes_from_elsewhere(tmp_path):
     nodekit.run(main(), 110)
 
 
-def test_sixty_nodes_do_not_stutter(tmp_path):
+def test_sixty_nodes_are_drawn_and_go_on_being_drawn(tmp_path):
     async def main():
         async with one(tmp_path) as (node, admin), open_page(tmp_path / "profile") as page:
             links = crowd(node, 60)
@@ -140,22 +131,10 @@ def test_sixty_nodes_do_not_stutter(tmp_path):
                 await page.open(admin.url)
                 await page.until(f"{LIVE} && document.body.dataset.peers === '60'")
                 assert await page.ask("document.querySelectorAll('#rows tr').length") == 61
-                # What one frame, and one second's update, cost the page: the rest of a frame's 16 ms is the machine's.
-                drawing = await page.ask(
-                    "(() => { const m = mycelium.mesh, began = performance.now();"
-                    "for (let at = 0; at < 20; at++) m.draw(); return (performance.now() - began) / 20 })()"
-                )
-                assert drawing < 50, f"a picture takes {drawing} ms"
-                best = 0
-                for _ in range(3):  # a machine that is busy with other tests draws less for a while
-                    frames = await page.ask(
-                        "new Promise((done) => { const began = mycelium.mesh.frames;"
-                        "setTimeout(() => done(mycelium.mesh.frames - began), 1000) })"
-                    )
-                    best = max(best, frames)
-                    if best > 50:
-                        break
-                assert best > 20, f"{best} frames a second"
+                drawn = await page.ask("mycelium.mesh.frames")
+                await page.until(
+                    f"mycelium.mesh.frames > {drawn} + 20"
+                )  # how fast, bench/test_dashboard.py says
                 assert page.console == []
             finally:
                 disperse(node, links)
