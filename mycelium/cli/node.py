@@ -94,7 +94,9 @@ def run(
     """
     given = {
         "listen": listen,
-        "data_dir": data_dir,
+        "data_dir": None
+        if data_dir is None
+        else str(Path(data_dir).absolute()),  # of where the command is given
         "wallet": wallet,
         "hotkey": hotkey,
         "netuid": netuid,
@@ -104,10 +106,10 @@ def run(
     }
     with output.guard(json=json):
         flags = {_FLAGS[name][0]: text for name, text in given.items() if text is not None}
+        by_set = parse_set(settings or [])
         named = {_FLAGS[name][0]: f"--{name.replace('_', '-')}" for name in given}
-        flags |= parse_set(settings or [])
-        if data_dir is not None:
-            flags["node.data_dir"] = str(Path(data_dir).absolute())  # of where the command is given
+        named = {path: flag for path, flag in named.items() if path not in by_set}
+        flags |= by_set
 
         def read() -> Configuration:
             from mycelium.node import configuration

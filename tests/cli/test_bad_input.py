@@ -122,6 +122,8 @@ def test_a_taken_port(place):
         (["--listen", "9090"], "--listen: node.listen is '9090'"),
         (["--netuid", "x"], "--netuid: network.netuid is 'x'"),
         (["--log-format", "xml"], "--log-format: log.format is 'xml'"),
+        (["--set", "node.listen=9090"], "--set node.listen: node.listen is '9090'"),
+        (["--listen", "[::1]:1", "--set", "node.listen=9090"], "--set node.listen: node.listen is '9090'"),
         (["--set", "x"], "--set 'x' has no value"),
         (["--set", "nod.listen=1"], "--set nod.listen: is not known -- did you mean 'node.listen'?"),
         (["--env-file", "/nowhere/.env"], "cannot read the environment file"),
