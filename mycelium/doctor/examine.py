@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from mycelium.doctor import chain, files, machine, ports
 from mycelium.doctor.finding import Finding, fail
-from mycelium.errors import KeyFileError, MyceliumError
+from mycelium.errors import CallFailed, KeyFileError, MyceliumError, UsageError
 from mycelium.node import calls
+from mycelium.node.reaching import ASK_S
 from mycelium.node.remote import RemoteNode, connect
 from mycelium.node.settings import Settings
 
@@ -77,7 +78,7 @@ async def _running(
     if node is not None:
         try:
             status = await node.status()
-            answers = await node.database.ask(calls.REACH, b"", list[dict[str, Any]])
+            answers = await _reached(node)
         except MyceliumError as error:
             yield fail("running node", f"does not answer: {error}", "look at its log, or restart it")
     yield machine.versions(None if status is None else status["version"])
@@ -89,6 +90,17 @@ async def _running(
         yield await asyncio.to_thread(files.integrity, settings.data_dir, "the store", each)
     else:
         yield await _checkpoint(settings.data_dir, node, each)
+
+
+async def _reached(node: RemoteNode) -> list[dict[str, Any]]:
+    """What members say of its addresses. A node of another version may not know the question: that is no silence."""
+    try:
+        found: list[dict[str, Any]] = await node.database.ask(
+            calls.REACH, b"", list[dict[str, Any]], timeout_s=ASK_S + ANSWER_S
+        )
+    except (CallFailed, UsageError) as error:
+        return [{"error": str(error)}]
+    return found
 
 
 async def _checkpoint(data_dir: Path, node: RemoteNode, each: Callable[[int], None]) -> Finding:

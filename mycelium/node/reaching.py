@@ -23,6 +23,8 @@ from mycelium.peer.link import Link
 
 DIAL: Final = "reach.dial"
 ASKED_MAX: Final = 3
+ASK_S: Final = 2.0 * REACH_DIAL_S
+"""For a member's answer: it dials before it gives one."""
 _ANSWER_BYTES_MAX: Final = 4096
 _WHY_CHARS_MAX: Final = 200
 
@@ -55,7 +57,7 @@ class Reaching:
     async def _ask_one(self, account: bytes) -> dict[str, Any]:
         found: dict[str, Any] = {"account": format_account(account)}
         try:
-            answer = await self._peercalls.call(account, DIAL, b"", 2 * REACH_DIAL_S, _ANSWER_BYTES_MAX)
+            answer = await self._peercalls.call(account, DIAL, b"", ASK_S, _ANSWER_BYTES_MAX)
             said = calls.decode(answer, dict[str, str])
             found["addresses"] = {_clean(url): _clean(why) for url, why in said.items()}
         except MyceliumError as error:
