@@ -14,6 +14,7 @@ from mycelium.admin.limits import SHOWN_MAX
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch
 from mycelium.node.presence import shown
+from mycelium.node.status import unreachable
 
 if TYPE_CHECKING:
     from mycelium.admin.health import Health
@@ -54,7 +55,7 @@ def peers(node: Node) -> dict[str, Any]:
         "peers": _all_peers(node),
         "clients": node.hub.clients(),
         "unreachable": {
-            name_of(account): str(error) for account, error in list(node.dialer.failures.items())[:SHOWN_MAX]
+            name_of(account): why for account, why in list(unreachable(node).items())[:SHOWN_MAX]
         },
     }
 

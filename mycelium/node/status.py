@@ -29,6 +29,15 @@ def resident_bytes() -> int:
         return 0
 
 
+def unreachable(node: Node) -> dict[bytes, str]:
+    """Members that it dials and has no session with, and why. One that it cannot dial may have dialled it."""
+    return {
+        account: str(error)
+        for account, error in sorted(node.dialer.failures.items())
+        if node.hub.link_of(account) is None
+    }
+
+
 def node_status(node: Node) -> dict[str, Any]:
     """The whole status. Times in seconds, sizes in bytes, accounts as SS58."""
     metrics = node.metrics
@@ -47,12 +56,7 @@ def node_status(node: Node) -> dict[str, Any]:
         "network": asdict(statistics(node.source.epoch())),
         "netuid": node.settings.netuid,
         "peers": _peers(node),
-        "unreachable": {
-            format_account(account): str(error)
-            for account, error in sorted(node.dialer.failures.items())
-            # A member that we cannot dial may have dialled us.
-            if node.hub.link_of(account) is None
-        }
+        "unreachable": {format_account(account): why for account, why in unreachable(node).items()}
         | {
             url: str(error)
             for url, error in sorted(node.bootstrap.failures.items())

@@ -14,7 +14,7 @@ from admin.adminkit import ANY, get, one, request, send
 
 from mycelium.admin import limits
 from mycelium.admin.server import Place, open_admin, read_token
-from mycelium.errors import AddressInUse, ConfigError, StoreFull
+from mycelium.errors import AddressInUse, ConfigError, StoreFull, Unreachable
 from mycelium.identity import account as accounts
 from mycelium.node.admin_settings import AdminSettings
 from mycelium.peer.blacklist import Listed
@@ -72,6 +72,11 @@ def test_what_it_says_of_itself_and_of_others(tmp_path):
                 assert linked["lag_changes"] == 0
                 absent = peers[mesh.places[2].address]
                 assert absent["state"] == "absent"
+                # Who dialled us is connected, whatever came of our own dialling.
+                mesh[0].dialer.failures[mesh.places[1].account] = Unreachable("refused")
+                await nodekit.until(lambda: mesh.places[2].account in mesh[0].dialer.failures)
+                unreachable = (await get(admin, "/peers")).json["unreachable"]
+                assert unreachable.keys() == {mesh.places[2].address}
                 sync = (await get(admin, "/sync")).json
                 assert {space["space"]: space["changes"] for space in sync["spaces"]} == {"main": 1, "sys": 0}
                 assert sync["peers"][0]["acknowledged"]["main"] == 1
