@@ -19,8 +19,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(mycelium.__file__).resolve().parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-COMING: set[str] = set()
-"""Commands that another part of the same release brings. Once there, they are held like all others."""
 
 _FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 

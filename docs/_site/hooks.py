@@ -1,7 +1,7 @@
 """What the site has beyond its pages as they are: references that are drawn from the code, where a page asks for one.
 
 A line `<!-- drawn: NAME ARGUMENTS -->` in a page is replaced by what the function of that name below returns. Reads the
-sources and the command line's own description; runs no node. mkdocs calls `on_config` and `on_page_markdown`.
+sources and the command line's own description; runs no node. mkdocs calls `on_page_markdown`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,6 @@ _DRAWN = re.compile(r"^<!-- drawn: (\w+)(.*?) -->$", re.MULTILINE)
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[\w./-]+)\)")
 _METRIC_FILES = ("node/metrics.py", "node/node.py", "admin/metrics.py")
 _KINDS = {"counter": "counter", "labelled": "counter", "gauge": "gauge", "histogram": "histogram"}
-
-
-def on_config(config: Any) -> Any:
-    """Pages that other tools write are listed where they are there."""
-    if (ROOT / "docs/configuration.md").exists():
-        config["nav"].insert(4, "configuration.md")
-    return config
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -192,8 +185,6 @@ def named_metrics() -> dict[str, tuple[str, list[str], str]]:
     """Name as scraped: (kind, labels, help). A name stands before its help, in a call or in the rows of a loop."""
     found: dict[str, tuple[str, list[str], str]] = {}
     for file in _METRIC_FILES:
-        if not (PACKAGE / file).exists():
-            continue
         for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
             if isinstance(node, ast.For):
                 calls = [call for line in node.body for call in ast.walk(line) if isinstance(call, ast.Call)]
@@ -237,11 +228,8 @@ def _kind(call: ast.Call) -> str:
 
 def alerts() -> str:
     """The alert rules of deploy/: when each fires, and its remedy."""
-    path = ROOT / "deploy/prometheus/alerts.yml"
-    if not path.exists():
-        return "The alert rules come with `deploy/prometheus/alerts.yml`."
     lines = ["| alert | means | what to do |", "|---|---|---|"]
-    for group in yaml.safe_load(path.read_text())["groups"]:
+    for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]:
         for rule in group["rules"]:
             said = re.sub(r"{{ *\$labels\.(\w+) *}}", r"`\1`", rule["annotations"]["summary"])
             said = re.sub(r"{{.*?}}", "…", said)
@@ -253,13 +241,8 @@ def alerts() -> str:
 
 
 def pictures(name: str, *words: str) -> str:
-    """The light and the dark picture of something, of which the site shows the one that fits; nothing if not taken."""
-    found = [f"images/{name}-{way}.png" for way in ("light", "dark")]
-    if not all((ROOT / "docs" / path).exists() for path in found):
-        return ""
-    return "\n".join(
-        f"![{' '.join(words)}]({path}#only-{way})" for path, way in zip(found, ("light", "dark"), strict=True)
-    )
+    """The light and the dark picture of something, of which the site shows the one that fits."""
+    return "\n".join(f"![{' '.join(words)}](images/{name}-{way}.png#only-{way})" for way in ("light", "dark"))
 
 
 # --- files ------------------------------------------------------------------------------------------------

@@ -35,20 +35,14 @@ def fault(line):
     return ""
 
 
-def is_coming(line):
-    """Whether a command is of a part that is not there yet."""
-    _, path, rest = docskit.resolve(line)
-    return not path and rest[:1] != [] and rest[0] in docskit.COMING
-
-
 @pytest.mark.parametrize("line", cases())
 def test_every_command_exists_and_takes_its_options(line):
-    assert is_coming(line) or fault(line) == ""
+    assert fault(line) == ""
 
 
 @pytest.mark.parametrize("line", sorted({line for page in docskit.PAGES for line in docskit.console(page)}))
 def test_every_command_of_a_block_is_complete(line):
-    if not line.startswith("mycelium ") or is_coming(line):
+    if not line.startswith("mycelium "):
         return
     command, path, rest = docskit.resolve(line)
     command.make_context(" ".join(path), rest)  # an error of usage if it is not

@@ -11,6 +11,7 @@ import pytest
 from clikit import environment
 from docskit import ROOT
 
+from mycelium.admin import live, metrics, watch
 from mycelium.errors import ProtocolError
 
 hooks = docskit.script("hooks")
@@ -98,11 +99,13 @@ def test_links_out_of_the_pages_lead_to_files():
 
 
 def test_files_that_are_named_are_there():
-    """Paths between backticks. What begins with deploy/ comes with another part of the same release."""
+    """Paths between backticks."""
     named = {
         found
         for page in docskit.PAGES
-        for found in re.findall(r"`((?:mycelium|examples|schemas|bench|ci|docs)/[\w./-]+)`", page.read_text())
+        for found in re.findall(
+            r"`((?:mycelium|examples|schemas|bench|ci|docs|deploy)/[\w./-]+)`", page.read_text()
+        )
     }
     assert named >= {"schemas/wire.fbs", "examples/wire/client.py", "bench/README.md"}
     assert [
@@ -166,11 +169,8 @@ def test_links_out_of_the_site_become_text():
 def test_every_metric_of_a_running_node_is_in_the_reference(tmp_path):
     def families(node):
         yield from node.metrics.registry.collect()
-        if (docskit.PACKAGE / "admin/metrics.py").exists():
-            from mycelium.admin import live, metrics, watch
-
-            watched = watch.Watch(node)
-            yield from metrics.NodeCollector(watched, live.Live(watched)).collect()
+        watched = watch.Watch(node)
+        yield from metrics.NodeCollector(watched, live.Live(watched)).collect()
 
     async def main():
         async with nodekit.Mesh(nodekit.places(tmp_path, 1)) as mesh:
