@@ -28,7 +28,7 @@ USAGE: Final = 2
 INTERRUPTED: Final = 130
 WIDTH_MIN: Final = 80
 """Columns assumed where there is no terminal to ask."""
-
+_SIZES: Final = ("KiB", "MiB", "GiB", "TiB")
 
 _REMEDIES: Final[Mapping[type[BaseException], str]] = {
     errors.KeyFileError: "recreate the hotkey, or name another under [identity]",
@@ -111,6 +111,17 @@ def emit(value: Any) -> None:
 def show(value: Any) -> str:
     """A key or value for people: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json_text(value)
+
+
+def size(number: float) -> str:
+    """Bytes in the unit that leaves at most four digits."""
+    if number < 1024:
+        return f"{number:.0f} B"
+    for unit in _SIZES:
+        number /= 1024
+        if number < 1024 or unit == _SIZES[-1]:
+            return f"{number:.1f} {unit}"
+    raise AssertionError
 
 
 def remedy(error: BaseException) -> str:
@@ -220,4 +231,5 @@ __all__ = [
     "run",
     "say_error",
     "show",
+    "size",
 ]

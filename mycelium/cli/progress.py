@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TextIO
 
+from mycelium.cli.output import size
+
 BEFORE_S: Final = 2.0
 REFRESH_S: Final = 0.2
-_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 class Line:
     """what: what is done. on: whether anybody sees it.
 
-    unit: of its numbers, "bytes" for sizes. total: None where nobody knows."""
+    unit: of its numbers, "bytes" for sizes. total: None where nobody knows.
+    """
 
     def __init__(
         self,
@@ -91,13 +93,7 @@ def text(what: str, unit: str, done: int, total: int | None, passed_s: float) ->
 
 def amount(number: float, unit: str) -> str:
     """A number with its unit."""
-    if unit != "bytes":
-        return f"{number:,.0f} {unit}"
-    step = 0
-    while number >= 1024 and step < len(_UNITS) - 1:
-        number /= 1024
-        step += 1
-    return f"{number:.1f} {_UNITS[step]}" if step else f"{number:.0f} B"
+    return size(number) if unit == "bytes" else f"{number:,.0f} {unit}"
 
 
 def span(seconds: float) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mycelium.cli.output import show
-
-_SIZES: Final = ("KiB", "MiB", "GiB", "TiB")
+from mycelium.cli.output import show, size
 
 
 def status_view(found: Mapping[str, Any]) -> RenderableType:
@@ -39,17 +37,6 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
     if found.get("events"):
         parts.append(_events(found["events"]))
     return Group(*parts)
-
-
-def size(number: float) -> str:
-    """Bytes in the unit that leaves at most four digits."""
-    if number < 1024:
-        return f"{number:.0f} B"
-    for unit in _SIZES:
-        number /= 1024
-        if number < 1024 or unit == _SIZES[-1]:
-            return f"{number:.1f} {unit}"
-    raise AssertionError
 
 
 def value_text(key: str, value: Any) -> str:

@@ -34,5 +34,5 @@ async def trim(session: Session) -> None:
         output.emit(found)
         return
     output.line(
-        f"dropped {found['dropped']:,} of {found['looked']:,} batches, {found['dropped_bytes'] / 2**20:,.1f} MiB"
+        f"dropped {found['dropped']:,} of {found['looked']:,} batches, {output.size(found['dropped_bytes'])}"
     )

@@ -13,7 +13,8 @@ import clikit
 import pytest
 from rich.console import Console
 
-from mycelium.cli.status import size, status_view, value_text
+from mycelium.cli.output import size
+from mycelium.cli.status import status_view, value_text
 from mycelium.cli.view import final_table, live_table, screen, step_line, verdict
 from mycelium.devnet.demo import Outcome, Step, agree
 from mycelium.devnet.load import Latency
