@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mycelium import redaction
 from mycelium.errors import ConfigError
@@ -25,6 +25,9 @@ from mycelium.node import options
 from mycelium.node.options import FLAG, INTEGER, REQUIRED, STRINGS, TABLE, Option
 from mycelium.node.settings import Settings
 from mycelium.tomlfile import TomlFile, nearest
+
+if TYPE_CHECKING:
+    from dotenv.parser import Original
 
 NO_FILE: Final = "no configuration file is named, and none is at "
 DEFAULT: Final = "default"
@@ -218,16 +221,18 @@ def read(
     loaded = {} if name is None else read_env_file(name)
     known = {key: text for key, (text, _) in loaded.items()}
     path, how = locate(config, {**known, **environ})
+    called = {key: f"environment variable {key}" for key in environ}
+    called_there = {key: f"{name}:{line} {key}" for key, (_, line) in loaded.items()}
     places = [
         [Given(key, text, (named or {}).get(key, f"--set {key}")) for key, text in (flags or {}).items()],
-        _from_environment(environ, "environment variable {}"),
-        _from_environment(known, f"{name}:{{line}} {{}}", {key: line for key, (_, line) in loaded.items()}),
+        _from_environment(environ, called),
+        _from_environment(known, called_there),
     ]
     notes: list[str] = []
 
     def amend(file: TomlFile, data: dict[str, Any]) -> None:
         _merge(file, data, places, notes)
-        _unknown(file, data, {**known, **environ}, notes)
+        _unknown(file, data, {**called_there, **called}, notes)
 
     file = TomlFile(path, "configuration file", amend)
     if environ is os.environ:
@@ -267,7 +272,7 @@ def read_env_file(path: Path) -> dict[str, tuple[str, int]]:
     try:
         with path.open(encoding="utf-8") as stream:
             bindings = list(parse_stream(stream))
-        wrong = next((one.original.line for one in bindings if one.error), None)
+        wrong = next((_line(one.original) for one in bindings if one.error), None)
         if wrong is not None:
             raise ConfigError(f"{path}:{wrong}: is no NAME=VALUE", "write one variable a line, as in .env")
         values = dotenv_values(path, encoding="utf-8")
@@ -278,16 +283,20 @@ def read_env_file(path: Path) -> dict[str, tuple[str, int]]:
             f"{path}: cannot read the environment file: {error.strerror}",
             "mend --env-file or MYCELIUM_ENV_FILE",
         ) from None
-    lines = {one.key: one.original.line for one in bindings if one.key}
+    lines = {one.key: _line(one.original) for one in bindings if one.key}
     return {key: (text, lines.get(key, 0)) for key, text in values.items() if text}
+
+
+def _line(original: Original) -> int:
+    """Where a line of a `.env` stands. To its parser the empty lines above are a part of it."""
+    blank = len(original.string) - len(original.string.lstrip())
+    return original.line + original.string.count("\n", 0, blank)
 
 
 # --- the places ---------------------------------------------------------------------------------------------
 
 
-def _from_environment(
-    environ: Mapping[str, str], called: str, lines: Mapping[str, int] | None = None
-) -> list[Given]:
+def _from_environment(environ: Mapping[str, str], called: Mapping[str, str]) -> list[Given]:
     """What variables say, for each setting the strongest name alone. An empty variable counts as none."""
     found: list[Given] = []
     for option in options.OPTIONS:
@@ -299,9 +308,8 @@ def _from_environment(
                 text = f"{text},{environ[_FALLBACKS]}"
             if path == "chain.network" and text.startswith(("ws://", "wss://")):
                 path = "chain.endpoints"  # both families take an address where they take a name
-            origin = called.format(name, line=(lines or {}).get(name, 0))
             if all(other.path != path for other in found):
-                found.append(Given(path, text, origin, own=name == option.variable))
+                found.append(Given(path, text, called[name], own=name == option.variable))
             break
     return found
 
@@ -351,21 +359,19 @@ def _excluded(
     return set()
 
 
-def _unknown(file: TomlFile, data: Mapping[str, Any], environ: Mapping[str, str], notes: list[str]) -> None:
-    """Variables that begin as ours do and are none."""
+def _unknown(file: TomlFile, data: Mapping[str, Any], called: Mapping[str, str], notes: list[str]) -> None:
+    """Variables that begin as ours do and are none. called: each with what messages call its place."""
     named = _named_variables(data)
     ours = tuple(f"{options.PREFIX}{section.upper()}_" for section in options.SECTIONS)
-    for name in sorted(environ):
+    for name in sorted(called):
         if not name.startswith(options.PREFIX) or name in options.BY_VARIABLE or name in named:
             continue
         if name in options.PROGRAM_VARIABLES or _OF_KUBERNETES.fullmatch(name):
             continue
         if name.startswith(ours):
-            file.mistake_elsewhere(
-                f"environment variable {name}: is not known", nearest(name, options.BY_VARIABLE)
-            )
+            file.mistake_elsewhere(f"{called[name]}: is not known", nearest(name, options.BY_VARIABLE))
         else:
-            notes.append(f"environment variable {name} means nothing to a node")
+            notes.append(f"{called[name]} means nothing to a node")
 
 
 # --- values -------------------------------------------------------------------------------------------------

@@ -228,6 +228,16 @@ def test_a_variable_that_means_nothing_is_said_and_no_mistake(path):
     assert found.notes == ["environment variable MYCELIUM_IMAGE means nothing to a node"]
 
 
+def test_what_means_nothing_in_an_env_file_is_said_with_its_line(path, tmp_path):
+    env_file = tmp_path / ".env"
+    env_file.write_text("MYCELIUM_IMAGE=x\n\nMYCELIUM_NODE_LISTNE=x\n")
+    found = read(path, {}, env_file)
+    assert mistakes(found) == [
+        f"{env_file}:3 MYCELIUM_NODE_LISTNE: is not known -- did you mean 'MYCELIUM_NODE_LISTEN'?"
+    ]
+    assert found.notes == [f"{env_file}:1 MYCELIUM_IMAGE means nothing to a node"]
+
+
 def test_the_variable_that_holds_the_seed_may_be_called_as_a_setting_is(path):
     path.write_text(FILE.replace('wallet = "w"\nhotkey = "h"', 'seed_env = "MYCELIUM_NODE_SEED"'))
     read(path, {"MYCELIUM_NODE_SEED": "5e" * 32}).settings()
@@ -304,6 +314,7 @@ def test_no_env_file_is_read_unasked(path, tmp_path, monkeypatch):
     [
         (None, "cannot read the environment file: No such file"),
         (b"NETUID=3\nthis is prose\n", ":2: is no NAME=VALUE"),
+        (b"# mine\n\n\nNETUID=3\n\n  this is prose\n", ":6: is no NAME=VALUE"),
         (b"\xff\xfe", "is not UTF-8 text"),
     ],
 )
