@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mycelium.doctor.finding import Finding, fail, ok, skipped, warn
 from mycelium.errors import AddressInUse, ConfigError
+from mycelium.node.admin_settings import is_loopback
 from mycelium.node.settings import Settings
 from mycelium.peer.server import check_address
 
@@ -60,7 +60,7 @@ def reachable(
     name = "reachable"
     if running is None:
         remedy = "start the node and run `mycelium doctor` again: its peers are asked"
-        if _is_loopback(settings.host) and settings.advertise != ():
+        if is_loopback(settings.host) and settings.advertise != ():
             return warn(name, f"listens on {settings.host}: no other machine reaches it", _OPEN)
         return skipped(name, "no node runs here", remedy)
     announced = running["endpoints"]["announced"]
@@ -102,10 +102,3 @@ def peers(running: Mapping[str, Any] | None) -> Finding:
         why = next((f": {error}" for error in running["unreachable"].values()), "")
         return warn(name, f"{found}{why}", "see `mycelium node status`, and [peers] or [node] bootstrap")
     return ok(name, found)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
