@@ -37,13 +37,7 @@ from mycelium.database.database import Database
 from mycelium.database.fingerprint import Range, RowMark
 from mycelium.database.schema import space_prefix
 from mycelium.database.store import after_prefix
-from mycelium.errors import (
-    LinkError,
-    MalformedMessage,
-    Overloaded,
-    StoreError,
-    Unauthorised,
-)
+from mycelium.errors import LinkError, MalformedMessage, Overloaded, StoreError, Unauthorised
 from mycelium.node import calls
 from mycelium.node.peercalls import PeerCalls
 from mycelium.peer.link import Link
@@ -177,8 +171,7 @@ class Fingerprinting:
             log.warning(
                 "%d rows of %r differ from a member's: they are made anew from the log", len(found), space
             )
-            if self.fill is not None:
-                await self.fill(account, space, found)
+            await self._fill(account, space, found)
             self._suspects.setdefault(space, set()).update(found)
             await self._call(account, SUSPECT, Suspects(space, sorted(found)))
         return found
@@ -204,15 +197,20 @@ class Fingerprinting:
     async def _call(self, account: bytes, method: str, body: Any) -> bytes:
         return await self._peercalls.call(account, method, calls.encode(body), FINGERPRINT_CALL_S)
 
+    async def _fill(self, account: bytes, space: str, keys: Collection[bytes]) -> None:
+        """Have a member give what rows are from. Where it does not, the log that is here must do."""
+        if self.fill is not None:
+            try:
+                await self.fill(account, space, keys)
+            except LinkError as error:
+                log.info("the batches of rows of %r could not be had: %s", space, error)
+
     async def _repair(self) -> None:
         while self._suspects:
             space, keys = self._suspects.popitem()
             accuser = self._accusers.pop(space, None)
-            if accuser is not None and self.fill is not None:
-                try:
-                    await self.fill(accuser, space, keys)
-                except LinkError as error:
-                    log.info("the batches of rows of %r could not be had: %s", space, error)
+            if accuser is not None:
+                await self._fill(accuser, space, keys)
             engine = self._database.engine
             wrong = await engine.rederive(space, keys)
             if wrong:

@@ -11,7 +11,7 @@ from nodekit import Mesh, agreed, everything, places, run, until
 from mycelium.config import FINGERPRINT_KEYS_MAX
 from mycelium.database.schema import space_prefix
 from mycelium.database.store import Column, after_prefix
-from mycelium.errors import CallFailed, MalformedMessage
+from mycelium.errors import CallFailed, MalformedMessage, Overloaded
 from mycelium.node import calls, fingerprinting
 from mycelium.node.fingerprinting import Asked, Folded, Parts, Suspects
 
@@ -71,6 +71,22 @@ def test_a_damaged_row_is_found_and_made_anew_on_the_side_that_has_it(tmp_path, 
             await until(lambda: not one.fingerprinting._suspects and not other.fingerprinting._suspects)
             assert await one.fingerprinting.compare(other.account, "main") == set()
             assert hurt.status()["fingerprints"]["repaired"] == count
+
+    run(main())
+
+
+def test_a_damaged_row_is_made_anew_though_the_member_gives_no_batches(tmp_path):
+    async def refused(account, space, row_keys):
+        raise Overloaded("ask another")
+
+    async def main():
+        async with pair(tmp_path) as (one, other):
+            whole = everything(one)
+            damaged = damage(one, 3)
+            one.fingerprinting.fill = refused
+            assert await one.fingerprinting.compare(other.account, "main") == damaged
+            await until(lambda: one.fingerprinting.counts["repaired"] == 3)
+            assert everything(one) == whole
 
     run(main())
 
