@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from unittest import mock
 
 import msgspec
 import pytest
+from node.surveykit import KEYS, LIVE_BATCHES, LOW, ROUNDS, members, overwrite
 from nodekit import Mesh, Process, agreed, places, run, until
 
 from mycelium.database import fetching, horizon
-from mycelium.database.limits import SNAPSHOT_OFFERS_BURST, SNAPSHOT_PAGES_BURST, SNAPSHOT_ROWS_MAX
-from mycelium.database.schema import META_SNAPSHOT, space_prefix
+from mycelium.database.schema import META_SNAPSHOT
 from mycelium.database.store import Column
-from mycelium.errors import CallFailed, UsageError
+from mycelium.errors import UsageError
 from mycelium.node import calls, fingerprinting, snapshotserving, snapshotting, store_settings
 from mycelium.node.node import Node
-from mycelium.node.snapshotserving import OFFER, PAGE, ROWS, OfferAsked, Offered, PageAsked, Paged, RowsAsked
+from mycelium.node.snapshotserving import OFFER, PAGE, ROWS, Paged
 from mycelium.node.snapshotting import Mark
 from mycelium.node.store_settings import StoreSettings
-
-ROUNDS = 4
-KEYS = 300
-LIVE_BATCHES = KEYS // 10 + ROUNDS
-LOW = space_prefix("main")
 
 
 @pytest.fixture(autouse=True)
@@ -38,35 +32,6 @@ def at_once(monkeypatch):
     monkeypatch.setattr(store_settings, "SNAPSHOT_LACK_MIN", 100)
     monkeypatch.setattr(horizon, "LOG_KEEP_EPOCHS_MIN", 0)
     monkeypatch.setattr(fetching, "SNAPSHOT_RANGE_MIN", 20)
-
-
-async def overwrite(node, rounds=ROUNDS):
-    """Every key some times over, and a counter that counts the rounds."""
-    for number in range(rounds):
-        for key in range(0, KEYS, 10):
-            async with node.database.batch(ack="applied") as batch:
-                for one in range(key, key + 10):
-                    batch.put("scores", f"k{one:04}", {"round": number, "by": node.generation})
-        # Durable, so that all of it was pushed to who is here before another joins.
-        async with node.database.batch(ack="durable") as batch:
-            batch.add("hits", "all", 1)
-
-
-@contextlib.asynccontextmanager
-async def members(tmp_path, count, *, joins=1, trimmed=False, rounds=ROUNDS):
-    """A mesh of which all but the last `joins` run and hold the same."""
-    async with Mesh(places(tmp_path, count)) as mesh:
-        there = list(range(count - joins))
-        for number in there:
-            mesh.changes[number] = {"store": StoreSettings(0, 100)}
-        await mesh.start(*there)
-        await mesh.connected()
-        await overwrite(mesh[0], rounds)
-        await agreed(mesh.nodes)
-        if trimmed:
-            for node in mesh.nodes:
-                assert (await node.trimming.trim())["dropped"] == KEYS // 10 * (rounds - 1)
-        yield mesh
 
 
 async def join(mesh, number, avoid=()):
@@ -347,113 +312,6 @@ def test_rows_that_are_answered_with_nonsense_cost_the_one_who_does_its_session(
                 await until(lambda: one.hub.link_of(other.account) is None)
                 one.snapshotting._avoided.clear()
                 await one.blacklisting.remove(other.account)
-
-    run(main())
-
-
-# --- what is served ---------------------------------------------------------------------------------------
-
-
-def page_asked(node, **changes):
-    fields = {"space": "main", "account": node.account, "generation": node.generation, "first": 1, "last": 99}
-    return PageAsked(**(fields | changes))
-
-
-@pytest.mark.parametrize(
-    ("method", "body"),
-    [
-        (OFFER, OfferAsked("nobody's", True)),
-        (PAGE, PageAsked("nobody's", bytes(32), 1, 1, 2)),
-        (ROWS, RowsAsked("nobody's", [b"nobody's\0k"])),
-        (ROWS, RowsAsked("main", [])),
-        (ROWS, RowsAsked("main", [b"other\0k"])),
-        (ROWS, RowsAsked("main", [LOW + bytes(10_000)])),
-        (ROWS, RowsAsked("main", [LOW] * (SNAPSHOT_ROWS_MAX + 1))),
-        (PAGE, RowsAsked("main", [])),
-        (OFFER, "no offer"),
-    ],
-    ids=["offer", "page", "rows", "no rows", "other rows", "long", "many", "shape", "text"],
-)
-def test_what_no_member_may_ask(tmp_path, method, body):
-    async def main():
-        async with members(tmp_path, 3, rounds=1) as mesh:
-            with pytest.raises(CallFailed):
-                await mesh[0].peercalls.call(mesh[1].account, method, calls.encode(body))
-            assert not mesh[1].snapshotserving._surveys
-
-    run(main())
-
-
-def test_who_may_not_read_is_served_nothing(tmp_path, monkeypatch):
-    async def main():
-        async with members(tmp_path, 3, rounds=1) as mesh:
-            one, other = mesh.nodes
-            monkeypatch.setattr(other.snapshotserving, "_may_read", lambda link, space: False)
-            for method, body in (
-                (OFFER, OfferAsked("main", True)),
-                (PAGE, page_asked(one)),
-                (ROWS, RowsAsked("main", [LOW + b"k"])),
-            ):
-                with pytest.raises(CallFailed, match="may not read"):
-                    await one.peercalls.call(other.account, method, calls.encode(body))
-
-    run(main())
-
-
-async def surveyed(one, other):
-    """Let `other` make a survey for `one`; how often it was asked."""
-    for number in range(1, 100):
-        body = calls.encode(OfferAsked("main", True))
-        offered = calls.decode(await one.peercalls.call(other.account, OFFER, body), Offered)
-        if offered.ready:
-            return number
-        await asyncio.sleep(0.02)
-    raise AssertionError("no survey")
-
-
-def test_a_survey_is_made_once_and_until_then_there_are_no_pages(tmp_path, monkeypatch):
-    async def main():
-        async with members(tmp_path, 3, rounds=2) as mesh:
-            one, other = mesh.nodes
-            with pytest.raises(CallFailed, match="no snapshot ready"):
-                await one.peercalls.call(other.account, PAGE, calls.encode(page_asked(one)))
-            assert await surveyed(one, other) > 1
-            assert await surveyed(one, other) == 1
-            assert other.snapshotserving.counts["surveys"] == 1
-            answer = await one.peercalls.call(
-                other.account, PAGE, calls.encode(page_asked(one, last=2**64 - 1))
-            )
-            assert len(calls.decode(answer, Paged).batches) == KEYS // 10 + 2
-            other.database.engine.counts["given-up"] += 1  # as after a seal
-            with pytest.raises(CallFailed, match="no snapshot ready"):
-                await one.peercalls.call(other.account, PAGE, calls.encode(page_asked(one)))
-            await surveyed(one, other)
-            monkeypatch.setattr(snapshotserving, "SNAPSHOT_SURVEY_MS", 0)
-            other.snapshotserving.tick()
-            assert not other.snapshotserving._surveys
-
-    run(main())
-
-
-def test_serving_is_bounded(tmp_path, monkeypatch):
-    async def main():
-        async with members(tmp_path, 3, rounds=1) as mesh:
-            one, other = mesh.nodes
-            await surveyed(one, other)
-            with pytest.raises(CallFailed, match="more of a snapshot"):
-                for _ in range(2 * SNAPSHOT_PAGES_BURST):
-                    await one.peercalls.call(other.account, PAGE, calls.encode(page_asked(one, first=99)))
-            with pytest.raises(CallFailed, match="more of a snapshot"):
-                for _ in range(2 * SNAPSHOT_OFFERS_BURST):
-                    body = calls.encode(OfferAsked("main", False))
-                    await one.peercalls.call(other.account, OFFER, body)
-            other.snapshotserving._served_ms.clear()
-            monkeypatch.setattr(snapshotserving, "SNAPSHOT_SERVERS_MAX", 0)
-            with pytest.raises(CallFailed, match="ask another"):
-                await one.peercalls.call(other.account, PAGE, calls.encode(page_asked(one)))
-            monkeypatch.setattr(other.snapshotserving, "_clock_ns", lambda: 2**62)
-            other.snapshotserving.tick()
-            assert not other.snapshotserving._meters
 
     run(main())
 
