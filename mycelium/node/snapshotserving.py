@@ -137,6 +137,8 @@ class SnapshotServing:
         self._clock_ns = clock_ns
         self._surveys: dict[str, _Kept] = {}
         self._making: dict[str, asyncio.Task[None]] = {}
+        self._one = asyncio.Lock()
+        """One survey at a time: what room the others leave is known when they are made."""
         self._meters: dict[bytes, _Meters] = {}
         self._served_ms: dict[bytes, int] = {}
         peercalls.on(OFFER, self._offer)
@@ -185,15 +187,16 @@ class SnapshotServing:
 
     async def _survey(self, space: str) -> None:
         engine = self._database.engine
-        given_up = engine.counts["given-up"]
-        room = SNAPSHOT_SURVEY_BATCHES_MAX - sum(one.survey.size for one in self._surveys.values())
-        try:
-            found = await snapshot.survey(self._database.store, engine, self._authority, space, room)
-        except MyceliumError as error:
-            log.warning("no snapshot of %r can be made: %s", space, error)
-            return
-        self.counts["surveys"] += 1
-        self._surveys[space] = _Kept(found, self._now_ms(), given_up)
+        async with self._one:
+            given_up = engine.counts["given-up"]
+            room = SNAPSHOT_SURVEY_BATCHES_MAX - sum(one.survey.size for one in self._surveys.values())
+            try:
+                found = await snapshot.survey(self._database.store, engine, self._authority, space, room)
+            except MyceliumError as error:
+                log.warning("no snapshot of %r can be made: %s", space, error)
+                return
+            self.counts["surveys"] += 1
+            self._surveys[space] = _Kept(found, self._now_ms(), given_up)
         log.info("a snapshot of %r is ready: %d batches, %d changes", space, found.size, found.changes)
 
     # --- answering ----------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
-"""Shared by tests of snapshots between real nodes: members that have overwritten what they hold."""
+"""Shared by tests of snapshots between real nodes: members that have overwritten what they hold, and slow surveys."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 from nodekit import Mesh, agreed, places
 
+from mycelium.database import snapshot
 from mycelium.database.schema import space_prefix
 from mycelium.node.store_settings import StoreSettings
 
@@ -42,3 +44,14 @@ async def members(tmp_path, count, *, joins=1, trimmed=False, rounds=ROUNDS):
             for node in mesh.nodes:
                 assert (await node.trimming.trim())["dropped"] == KEYS // 10 * (rounds - 1)
         yield mesh
+
+
+def at_leisure(monkeypatch, seconds):
+    """Let every survey take so long."""
+    survey = snapshot.survey
+
+    async def slow(*what):
+        await asyncio.sleep(seconds)
+        return await survey(*what)
+
+    monkeypatch.setattr(snapshot, "survey", slow)

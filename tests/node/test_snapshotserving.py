@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from unittest import mock
 
+import kit
 import pytest
-from node.surveykit import KEYS, LOW, members
+from node.surveykit import KEYS, LOW, at_leisure, members
 from nodekit import run
 
 from mycelium.database.limits import SNAPSHOT_OFFERS_BURST, SNAPSHOT_PAGES_BURST, SNAPSHOT_ROWS_MAX
@@ -91,6 +93,27 @@ def test_a_survey_is_made_once_and_until_then_there_are_no_pages(tmp_path, monke
             monkeypatch.setattr(snapshotserving, "SNAPSHOT_SURVEY_MS", 0)
             other.snapshotserving.tick()
             assert not other.snapshotserving._surveys
+
+    run(main())
+
+
+def test_surveys_of_several_spaces_share_their_bound(monkeypatch):
+    monkeypatch.setattr(snapshotserving, "SNAPSHOT_SURVEY_BATCHES_MAX", 5)
+    at_leisure(monkeypatch, 0)
+
+    async def main():
+        database, calls_of_members = kit.database("a"), mock.Mock()
+        for number in range(3):
+            await database.table("scores").put(f"k{number}", 1)
+            await database.table("aside").put(f"k{number}", 1)
+        serving = snapshotserving.SnapshotServing(
+            database, kit.FixedAuthority(), calls_of_members, lambda link, space: True, lambda: 0, lambda: 0
+        )
+        for space in ("main", "other"):
+            serving._make(space)
+        await asyncio.gather(*serving._making.values())
+        assert sum(kept.survey.size for kept in serving._surveys.values()) == 3, "and not 6"
+        await database.close()
 
     run(main())
 
