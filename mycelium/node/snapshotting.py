@@ -73,6 +73,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.25
+_SURVEY_POLL_S: Final = 2.0
+"""Between two questions whether a survey is ready, once it is clear that it takes its time."""
 
 
 class Mark(msgspec.Struct, array_like=True):
@@ -262,7 +264,7 @@ class Snapshotting:
         """Those of the members whose snapshot is ready within a while, with what is in it."""
         ready: dict[bytes, Vector] = {}
         until_ns = self._clock_ns() + int(SNAPSHOT_SURVEY_S * 1e9)
-        waiting = list(members)
+        waiting, pause_s = list(members), _POLL_S
         while waiting:
             offers = await self._offers(space, waiting, survey=True)
             ready |= {one: _vector(offer) for one, offer in offers.items() if offer.ready}
@@ -272,7 +274,9 @@ class Snapshotting:
             if self._clock_ns() > until_ns:
                 break
             if waiting:
-                await asyncio.sleep(_POLL_S)
+                await asyncio.sleep(pause_s)
+                # A member that is asked more often than SNAPSHOT_OFFERS_PER_S refuses, and would be lost as a source.
+                pause_s = min(2 * pause_s, _SURVEY_POLL_S)
         return ready
 
     def _misbehaved(self, account: bytes, error: ProtocolError) -> None:

@@ -8,7 +8,7 @@ from unittest import mock
 
 import msgspec
 import pytest
-from node.surveykit import KEYS, LIVE_BATCHES, LOW, ROUNDS, members, overwrite
+from node.surveykit import KEYS, LIVE_BATCHES, LOW, ROUNDS, at_leisure, members, overwrite
 from nodekit import Mesh, Process, agreed, places, run, until
 
 from mycelium.database import fetching, horizon
@@ -141,6 +141,19 @@ def test_a_note_that_is_unreadable_means_comparing_anew(tmp_path):
             write.put(META_SNAPSHOT + b"main", b"\xc1", store.column(Column.META))
             store.commit(write)
             assert mesh[0].snapshotting._load() == {"main": Mark([], [])}
+
+    run(main())
+
+
+def test_a_survey_that_takes_its_time_is_waited_for_at_a_pace_that_its_maker_allows(tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshotserving, "SNAPSHOT_OFFERS_BURST", 3)
+    at_leisure(monkeypatch, 2)
+
+    async def main():
+        async with members(tmp_path, 2) as mesh:
+            joiner = await join(mesh, 1)
+            await until(lambda: joiner.snapshotting.counts["fetches"] > 0, "a snapshot")
+            assert mesh[0].snapshotserving.counts["refused"] == 0
 
     run(main())
 
