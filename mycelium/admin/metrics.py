@@ -20,7 +20,7 @@ from mycelium.admin.exposition import render
 from mycelium.admin.watch import Watch
 from mycelium.config import PROTOCOL_VERSION
 from mycelium.database.latency import BOUNDS_S, Latency
-from mycelium.metagraph.membership import ROLES
+from mycelium.metagraph.membership import BLOCK_MS, ROLES
 from mycelium.peer.blacklist import Standing
 
 if TYPE_CHECKING:
@@ -246,8 +246,8 @@ def _histogram(name: str, text: str, found: Latency) -> HistogramMetricFamily:
 
 
 def _block_s(source: object) -> float:
-    """What a block takes; a chain's is 12 s unless its source says otherwise."""
-    return float(getattr(source, "block_ms", 12_000)) / 1000
+    """What a block takes: a members file says it, and of a chain it is that of the real one."""
+    return float(getattr(source, "block_ms", BLOCK_MS)) / 1000
 
 
 def _open_files() -> int:
