@@ -73,14 +73,9 @@ def show(config: Config = None, env_file: EnvFile = None, settings: Set = None, 
         if json:
             output.emit(_shown(found))
             return
-        section = ""
         for value in found.values():
-            if not value.used or (value.value is None and value.origin == "default"):
-                continue
-            output.line(f"{value.path} = {_text(value.value)}")
-            section = value.option.section
-        if not section:
-            raise ConfigError(f"{found.path} sets nothing", "write one with `mycelium init`")
+            if value.used and (value.value is not None or value.origin != "default"):
+                output.line(f"{value.path} = {_text(value.value)}")
 
 
 def list_options(
@@ -147,9 +142,7 @@ def _mistakes(found: Configuration) -> list[tuple[str, str]]:
     """What is wrong with the settings, and where these are right, with the files that they name."""
     from mycelium.metagraph.membership import StaticSource
     from mycelium.node.node import read_grants
-    from mycelium.node.settings import Settings
 
-    settings: Settings
     try:
         settings = found.settings()
     except ConfigError:
