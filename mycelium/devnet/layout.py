@@ -263,7 +263,7 @@ def read_tables(path: Path) -> str:
     tables_of(file.root.section("tables", "at least one [tables.NAME] section"))
     file.root.finish()
     file.check()
-    return "\n" + path.read_text(encoding="utf-8")
+    return f"\n{file.text}"
 
 
 def all_tables() -> str:
