@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import kit
 
+from mycelium.config.database import SNAPSHOT_PAGE_BYTES
 from mycelium.database import snapshot
 from mycelium.database.engine import Engine
 from mycelium.database.fetching import Ask, Fetch
 from mycelium.database.horizon import Horizon, Trimmed
-from mycelium.database.limits import SNAPSHOT_PAGE_BYTES
 from mycelium.database.snapshot import Page, Survey
 from mycelium.database.store import Column
 from mycelium.database.vector import Origin

@@ -7,6 +7,7 @@ sources and the command line's own description; runs no node. mkdocs calls `on_p
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -100,10 +101,10 @@ def _cell(text: str) -> str:
 
 
 def limits(module: str, *section: str) -> str:
-    """The limits of one section of `mycelium/MODULE.py`, or of all: name, value, and what its docstring says."""
+    """The limits of one section of `mycelium.MODULE`, or of all: name, value, and what its docstring says."""
     wanted = " ".join(section)
     lines = ["| limit | value | |", "|---|---|---|"]
-    for name, value, text, found in constants(PACKAGE / f"{module}.py"):
+    for name, value, text, found in constants(f"mycelium.{module}"):
         if not wanted or found == wanted:
             lines.append(f"| `{name}` | {value} | {_cell(text)} |")
     assert len(lines) > 2, f"no limits in {module} {wanted}"
@@ -113,20 +114,21 @@ def limits(module: str, *section: str) -> str:
 def all_limits() -> str:
     """The limits of every file of them, each under its own head."""
     parts = []
-    for path in [PACKAGE / "config.py", *sorted(PACKAGE.glob("*/limits.py"))]:
-        name = path.relative_to(PACKAGE).with_suffix("").as_posix()
-        parts += [f"## {name.replace('/', '.')}", "", limits(name), ""]
+    others = sorted(path.stem for path in (PACKAGE / "config").glob("*.py") if path.stem != "__init__")
+    for name in ["config", *(f"config.{other}" for other in others)]:
+        parts += [f"## {name}", "", limits(name), ""]
     return "\n".join(parts)
 
 
-def constants(path: Path) -> Iterator[tuple[str, str, str, str]]:
+def constants(name: str) -> Iterator[tuple[str, str, str, str]]:
     """(name, value, docstring, section) of each Final of a module; a section begins with `# --- name ---`."""
-    source = path.read_text()
+    module = import_module(name)
+    source = inspect.getsource(module)
     heads = [
         (at, found[1]) for at, line in enumerate(source.splitlines(), 1) if (found := _SECTION.match(line))
     ]
     body = ast.parse(source).body
-    values = vars(import_module(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)))
+    values = vars(module)
     for at, node in enumerate(body):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
             continue

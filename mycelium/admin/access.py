@@ -15,7 +15,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from mycelium.admin.limits import HEAD_BYTES_MAX
+from mycelium.config.admin import HEAD_BYTES_MAX
 
 ALLOWED: Final = "GET, HEAD"
 OPEN: Final = "/livez"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from mycelium.admin.limits import ALONE_MS, BEHIND_MS, EPOCH_LATE_MS
+from mycelium.config.admin import ALONE_MS, BEHIND_MS, EPOCH_LATE_MS
 
 CHAIN: Final = "chain"
 EPOCH: Final = "epoch"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from mycelium.admin.limits import HISTORY_SAMPLES
+from mycelium.config.admin import HISTORY_SAMPLES
 
 
 class History:

@@ -15,8 +15,8 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mycelium.admin import views
-from mycelium.admin.limits import LIVE_CLIENTS_MAX
 from mycelium.admin.watch import Watch
+from mycelium.config.admin import LIVE_CLIENTS_MAX
 
 _POLICY: Final = 1008
 

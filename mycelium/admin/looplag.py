@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from mycelium.admin.limits import LAG_PERIOD_S
+from mycelium.config.admin import LAG_PERIOD_S
 from mycelium.database.latency import Latency
 
 

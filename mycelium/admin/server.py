@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from mycelium.admin import limits, views
+from mycelium.admin import views
 from mycelium.admin.access import Gate
 from mycelium.admin.app import app
 from mycelium.admin.live import Live
 from mycelium.admin.watch import Watch
+from mycelium.config import admin as limits
 from mycelium.errors import AddressInUse, ConfigError
 from mycelium.http.listener import Bounded
 from mycelium.node.admin_settings import TOKEN_CHARS_MIN, AdminSettings, is_loopback

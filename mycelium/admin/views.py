@@ -10,7 +10,7 @@ import statistics
 from typing import TYPE_CHECKING, Any
 
 from mycelium._version import __version__
-from mycelium.admin.limits import SHOWN_MAX
+from mycelium.config.admin import SHOWN_MAX
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch
 from mycelium.node.presence import shown

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mycelium.admin.health import Facts, Health
 from mycelium.admin.history import History
-from mycelium.admin.limits import LIVE_PERIOD_S
 from mycelium.admin.looplag import LoopLag
+from mycelium.config.admin import LIVE_PERIOD_S
 from mycelium.node import events
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from statistics import median
 from typing import Final, NamedTuple, Protocol
 
 from mycelium._core.codec import decode_batch
-from mycelium.database.engine import Outcome
-from mycelium.database.limits import (
+from mycelium.config.database import (
     SNAPSHOT_ASKS_PER_PEER,
     SNAPSHOT_RANGE_MIN,
     SNAPSHOT_RANGES_PER_ORIGIN,
@@ -28,6 +27,7 @@ from mycelium.database.limits import (
     SNAPSHOT_TRIES_MAX,
     SNAPSHOT_WAIT_MS,
 )
+from mycelium.database.engine import Outcome
 from mycelium.database.snapshot import Page
 from mycelium.database.vector import Held, Origin, Vector, lacking
 from mycelium.errors import Equivocation, MalformedMessage, StaleMessage, Unauthorised

@@ -23,11 +23,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from mycelium._core.codec import Batch
+from mycelium.config.database import HORIZON_SLICE_MS, HORIZON_WRITE_BATCHES, LOG_KEEP_EPOCHS_MIN
 from mycelium.database import feed, grants, schema, voids
 from mycelium.database.access import SYS
 from mycelium.database.clock import time_ms_of
 from mycelium.database.engine import Engine
-from mycelium.database.limits import HORIZON_SLICE_MS, HORIZON_WRITE_BATCHES, LOG_KEEP_EPOCHS_MIN
 from mycelium.database.schema import ROW_HEADER_BYTES, RowHeader
 from mycelium.database.store import Column, Store
 from mycelium.database.validity import Authority

@@ -21,13 +21,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from mycelium.config import FINGERPRINT_SLICE_ROWS
-from mycelium.database import horizon, schema, voids
-from mycelium.database.engine import Engine
-from mycelium.database.limits import (
+from mycelium.config.database import (
     SNAPSHOT_MARKS_MAX,
     SNAPSHOT_PAGE_BATCHES_MAX,
     SNAPSHOT_SURVEY_BATCHES_MAX,
 )
+from mycelium.database import horizon, schema, voids
+from mycelium.database.engine import Engine
 from mycelium.database.store import Column, Store, after_prefix
 from mycelium.database.validity import Authority
 from mycelium.database.vector import Origin, OriginLog, Vector

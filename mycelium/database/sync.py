@@ -38,9 +38,9 @@ from mycelium.config import (
     SYNC_TIMEOUT_MS,
     SYNC_WINDOW_BYTES,
 )
+from mycelium.config.database import SYNC_VOID_MS
 from mycelium.database.clock import time_ms_of
 from mycelium.database.engine import Outcome
-from mycelium.database.limits import SYNC_VOID_MS
 from mycelium.database.vector import (
     SEQUENCE_MAX,
     Held,

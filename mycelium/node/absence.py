@@ -12,11 +12,11 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from mycelium.config.peer import ABSENT_ACCOUNTS_MAX, ABSENT_ASK_MS, ABSENT_MS
 from mycelium.database.policy import Action
 from mycelium.errors import MalformedMessage, MyceliumError
 from mycelium.identity.account import ACCOUNT_BYTES
 from mycelium.node.peercalls import PeerCalls
-from mycelium.peer.limits import ABSENT_ACCOUNTS_MAX, ABSENT_ASK_MS, ABSENT_MS
 from mycelium.peer.link import Link
 from mycelium.peer.liveness import Standing
 

@@ -14,8 +14,8 @@ never = []                         # SS58 accounts that are never greylisted or 
 
 from __future__ import annotations
 
+from mycelium.config import peer as limits
 from mycelium.identity import account as accounts
-from mycelium.peer import limits
 from mycelium.peer.blacklist import Rules
 from mycelium.tomlfile import Section
 

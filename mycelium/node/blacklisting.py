@@ -27,6 +27,16 @@ import msgspec
 
 from mycelium._core import codec, fanout
 from mycelium.config import PROOF_BYTES_MAX
+from mycelium.config.peer import (
+    BLACKLIST_ITEMS_BURST,
+    BLACKLIST_ITEMS_PER_S,
+    CLAIM_RELAYS,
+    PROOF_FETCH_S,
+    PROOF_ITEMS,
+    PROOF_RETRY_MS,
+    PROOFS_FETCHED_MAX,
+    PROOFS_WANTED_MAX,
+)
 from mycelium.database import schema
 from mycelium.database.database import Database
 from mycelium.database.proofs import Proven
@@ -65,16 +75,6 @@ from mycelium.peer.blacklist import (
 from mycelium.peer.bucket import Bucket
 from mycelium.peer.claims import Verdict
 from mycelium.peer.hub import CLIENT, Hub
-from mycelium.peer.limits import (
-    BLACKLIST_ITEMS_BURST,
-    BLACKLIST_ITEMS_PER_S,
-    CLAIM_RELAYS,
-    PROOF_FETCH_S,
-    PROOF_ITEMS,
-    PROOF_RETRY_MS,
-    PROOFS_FETCHED_MAX,
-    PROOFS_WANTED_MAX,
-)
 from mycelium.peer.link import Link
 from mycelium.peer.scores import FALSE_CLAIM
 from mycelium.protocol.messages import BlacklistSync, MessageType, ProofHead

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from mycelium._core import codec, fanout
 from mycelium._core.codec import Batch, decode_batch
 from mycelium.config import GOSSIP_BYTES
+from mycelium.config.peer import PASSED_OVER_BURST, PASSED_OVER_PER_S, TREE_HELD_MAX, UPLINK_MBIT
 from mycelium.database.engine import Applied, Engine, Outcome
 from mycelium.database.vector import Origin
 from mycelium.errors import Equivocation, StaleMessage, StoreError, Unauthorised
@@ -27,7 +28,6 @@ from mycelium.node.absence import Absence
 from mycelium.node.ratelimit import Quiet
 from mycelium.peer.bucket import Bucket
 from mycelium.peer.hub import Hub
-from mycelium.peer.limits import PASSED_OVER_BURST, PASSED_OVER_PER_S, TREE_HELD_MAX, UPLINK_MBIT
 from mycelium.peer.link import Link
 from mycelium.peer.plumtree import Effect, Plumtree, Push, Ref
 from mycelium.peer.pushmode import Mode, PushMode

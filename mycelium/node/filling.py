@@ -11,9 +11,9 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from mycelium._core.codec import decode_batch
+from mycelium.config.database import SNAPSHOT_PAGE_S, SNAPSHOT_ROWS_MAX
 from mycelium.database.database import Database
 from mycelium.database.engine import Outcome
-from mycelium.database.limits import SNAPSHOT_PAGE_S, SNAPSHOT_ROWS_MAX
 from mycelium.database.vector import Held, Origin
 from mycelium.errors import Equivocation, MalformedMessage, ProtocolError, StaleMessage, Unauthorised
 from mycelium.node import calls

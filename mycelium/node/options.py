@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from mycelium.chain import networks
 from mycelium.config import ROTATION_OVERLAP_S, ROTATION_PERIOD_S, ROTATION_PORTS
-from mycelium.database.limits import SNAPSHOT_LACK_MIN
+from mycelium.config import peer as limits
+from mycelium.config.database import SNAPSHOT_LACK_MIN
 from mycelium.metagraph.membership import TEMPO
 from mycelium.node import chain_settings, log_settings, settings
-from mycelium.peer import limits
 
 PREFIX: Final = "MYCELIUM_"
 REQUIRED: Final = "required"

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from mycelium.config.peer import REACH_BURST, REACH_DIAL_S, REACH_PER_MIN
 from mycelium.errors import MalformedMessage, MyceliumError, Overloaded
 from mycelium.identity.account import format as format_account
 from mycelium.node import calls
 from mycelium.node.peercalls import PeerCalls
 from mycelium.peer.bucket import Bucket
-from mycelium.peer.limits import REACH_BURST, REACH_DIAL_S, REACH_PER_MIN
 from mycelium.peer.link import Link
 
 DIAL: Final = "reach.dial"

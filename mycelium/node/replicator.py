@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from mycelium._core import codec, fanout
 from mycelium.config import SILENCE_MS
+from mycelium.config.peer import UPLINK_MBIT
 from mycelium.database.access import SYS, Rights
 from mycelium.database.database import Database
 from mycelium.database.engine import Applied, Engine
@@ -26,7 +27,6 @@ from mycelium.errors import ChainOutage, LinkClosed, MalformedMessage, Silence, 
 from mycelium.node.dissemination import Dissemination
 from mycelium.node.ratelimit import Quiet
 from mycelium.peer.hub import Hub
-from mycelium.peer.limits import UPLINK_MBIT
 from mycelium.peer.link import Link
 from mycelium.protocol.messages import (
     MessageType,

@@ -63,6 +63,7 @@ from types import MappingProxyType
 from typing import Final
 
 from mycelium import config
+from mycelium.config.peer import UPLINK_MBIT, UPLINK_MBIT_MAX
 from mycelium.database.access import SYS
 from mycelium.errors import ConfigError
 from mycelium.identity import account as accounts
@@ -84,7 +85,6 @@ from mycelium.node.log_settings import LogSettings
 from mycelium.node.store_settings import StoreSettings
 from mycelium.peer import endpoints
 from mycelium.peer.blacklist import Rules
-from mycelium.peer.limits import UPLINK_MBIT, UPLINK_MBIT_MAX
 from mycelium.peer.mesh import MESH, Mesh
 from mycelium.peer.rotation import Plan
 from mycelium.tomlfile import Section, TomlFile

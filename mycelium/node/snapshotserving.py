@@ -20,10 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from mycelium.config import KEY_BYTES_MAX
-from mycelium.database import snapshot
-from mycelium.database.access import SYS
-from mycelium.database.database import Database
-from mycelium.database.limits import (
+from mycelium.config.database import (
     SNAPSHOT_OFFERS_BURST,
     SNAPSHOT_OFFERS_PER_S,
     SNAPSHOT_ORIGINS_MAX,
@@ -38,6 +35,9 @@ from mycelium.database.limits import (
     SNAPSHOT_SURVEY_BATCHES_MAX,
     SNAPSHOT_SURVEY_MS,
 )
+from mycelium.database import snapshot
+from mycelium.database.access import SYS
+from mycelium.database.database import Database
 from mycelium.database.schema import space_prefix
 from mycelium.database.snapshot import Survey
 from mycelium.database.validity import Authority

@@ -24,11 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from mycelium.database import schema
-from mycelium.database.access import SYS
-from mycelium.database.database import Database
-from mycelium.database.fetching import Ask, Fetch
-from mycelium.database.limits import (
+from mycelium.config.database import (
     HORIZON_SLICE_MS,
     SNAPSHOT_AVOID_MS,
     SNAPSHOT_COMPARE,
@@ -42,6 +38,10 @@ from mycelium.database.limits import (
     SNAPSHOT_SURVEY_S,
     SNAPSHOT_SURVEY_WAIT_S,
 )
+from mycelium.database import schema
+from mycelium.database.access import SYS
+from mycelium.database.database import Database
+from mycelium.database.fetching import Ask, Fetch
 from mycelium.database.snapshot import Page
 from mycelium.database.store import Column, after_prefix
 from mycelium.database.sync import SyncMachine

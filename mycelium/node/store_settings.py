@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mycelium.database.limits import LOG_KEEP_HOURS_MAX, SNAPSHOT_LACK_MIN
+from mycelium.config.database import LOG_KEEP_HOURS_MAX, SNAPSHOT_LACK_MIN
 from mycelium.tomlfile import Section
 
 _LACK_MAX = 10**12

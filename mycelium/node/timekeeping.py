@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mycelium.config import LIVENESS_LAG_MS, PING_INTERVAL_MS
+from mycelium.config.peer import CLOCK_OFF_MS
 from mycelium.node.incidents import Incidents
-from mycelium.peer.limits import CLOCK_OFF_MS
 from mycelium.peer.link import Link
 from mycelium.peer.steadyclock import Adopted, Restored, Said, SteadyClock, Stepped, Wrong
 

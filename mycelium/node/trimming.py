@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mycelium.config.database import HORIZON_PERIOD_MS
 from mycelium.database.horizon import Horizon, Trimmed
-from mycelium.database.limits import HORIZON_PERIOD_MS
 from mycelium.errors import StoreError, UsageError
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ from typing import Any
 
 import msgspec
 
+from mycelium.config import peer as limits
 from mycelium.errors import UsageError
 from mycelium.identity.account import format as format_account
 from mycelium.identity.signing import Signer
-from mycelium.peer import limits
 from mycelium.peer.claims import Claims, Held, Verdict
 from mycelium.peer.network import Network
 from mycelium.peer.scores import POINT, Scores, weight

@@ -16,11 +16,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from mycelium.config import CLAIM_BYTES_MAX
-from mycelium.errors import BadSignature, MalformedMessage, OversizedMessage, StaleMessage, WrongNetwork
-from mycelium.identity.keys import digest, verify
-from mycelium.identity.signing import CLAIM, Signer
-from mycelium.peer.bucket import Bucket
-from mycelium.peer.limits import (
+from mycelium.config.peer import (
     CLAIM_ACCOUNTS_MIN,
     CLAIM_CLOCK_SLACK_MS,
     CLAIM_LIFETIME_MS,
@@ -30,6 +26,10 @@ from mycelium.peer.limits import (
     CLAIMS_PER_HOUR_MAX,
     CLAIMS_PER_ISSUER_MAX,
 )
+from mycelium.errors import BadSignature, MalformedMessage, OversizedMessage, StaleMessage, WrongNetwork
+from mycelium.identity.keys import digest, verify
+from mycelium.identity.signing import CLAIM, Signer
+from mycelium.peer.bucket import Bucket
 from mycelium.peer.network import Network
 from mycelium.protocol.messages import Claim
 

@@ -29,7 +29,7 @@ from mycelium.config import (
     PING_INTERVAL_MS,
     SUSPECT_MISSES,
 )
-from mycelium.peer.limits import LIVENESS_RECONNECT_MS
+from mycelium.config.peer import LIVENESS_RECONNECT_MS
 
 
 class Standing(Enum):

@@ -30,8 +30,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mycelium.config import BATCH_BYTES_MAX, BATCH_CHANGES_HARD_MAX
-from mycelium.peer.bucket import Bucket
-from mycelium.peer.limits import (
+from mycelium.config.peer import (
     TREE_ANNOUNCERS_MAX,
     TREE_EAGER,
     TREE_EAGER_MAX,
@@ -58,6 +57,7 @@ from mycelium.peer.limits import (
     TREE_SHY_MS,
     TREES_MAX,
 )
+from mycelium.peer.bucket import Bucket
 from mycelium.peer.treerefs import Effect, Push, Ref, Say, packed
 from mycelium.protocol.messages import BatchRefs, Branch, Tree
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-from mycelium.peer.limits import (
+from mycelium.config.peer import (
     PUSH_CALM_MS,
     PUSH_MS_MAX,
     PUSH_UPLINK_PERCENT,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, Generic, TypeVar
 
+from mycelium.config.peer import ADDRESS_BAN_MS, ADDRESS_FAILURES, ADDRESSES_SCORED_MAX
 from mycelium.errors import (
     Blacklisted,
     BrokenSeal,
@@ -21,7 +22,6 @@ from mycelium.errors import (
     Unproven,
     VersionRefused,
 )
-from mycelium.peer.limits import ADDRESS_BAN_MS, ADDRESS_FAILURES, ADDRESSES_SCORED_MAX
 
 POINT: Final = 1000
 """One plain failure."""

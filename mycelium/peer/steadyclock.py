@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from statistics import median_low
 from typing import Final
 
-from mycelium.peer.limits import (
+from mycelium.config.peer import (
     CLOCK_ALONE_MS,
     CLOCK_HEARD_MS,
     CLOCK_MEMBERS_MIN,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
-from mycelium.peer.limits import TREE_REFS_MAX
+from mycelium.config.peer import TREE_REFS_MAX
 from mycelium.protocol.messages import BatchRefs, Branch, Tree
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mycelium._core import codec
+from mycelium.config.peer import UPLINK_MBIT
 from mycelium.database import backup, schema
 from mycelium.database.database import Database
 from mycelium.database.memory import MemoryStore
@@ -23,7 +24,6 @@ from mycelium.node.settings import IdentitySettings, Settings, TableSettings
 from mycelium.node.surroundings import Surroundings
 from mycelium.peer.dialer import dial_once
 from mycelium.peer.hub import Hub
-from mycelium.peer.limits import UPLINK_MBIT
 from mycelium.peer.link import Link
 from mycelium.peer.mesh import MESH, Mesh
 from mycelium.peer.steadyclock import SteadyClock

@@ -12,8 +12,8 @@ import pytest
 from admin import adminkit
 from admin.adminkit import ANY, get, one, request, send
 
-from mycelium.admin import limits
 from mycelium.admin.server import Place, open_admin, read_token
+from mycelium.config import admin as limits
 from mycelium.errors import AddressInUse, ConfigError, StoreFull, Unreachable
 from mycelium.identity import account as accounts
 from mycelium.node.admin_settings import AdminSettings

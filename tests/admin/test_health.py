@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mycelium.admin import limits
 from mycelium.admin.health import CHAIN, CHECKS, CLOCK, EPOCH, STORE, SYNC, Facts, Health
+from mycelium.config import admin as limits
 
 GOOD = Facts(epoch=7, epoch_due=7, others=3, sessions=3, in_step_ms={"main": 100, "sys": 0})
 

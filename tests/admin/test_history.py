@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelium.admin.history import History
-from mycelium.admin.limits import HISTORY_SAMPLES, LAG_PERIOD_S
 from mycelium.admin.looplag import LoopLag
+from mycelium.config.admin import HISTORY_SAMPLES, LAG_PERIOD_S
 
 
 def test_counts_become_rates_and_levels_stay() -> None:

@@ -12,7 +12,8 @@ from admin.adminkit import Answer, answer, get, one, request, send, where
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mycelium.admin import limits, server
+from mycelium.admin import server
+from mycelium.config import admin as limits
 
 FAST_S = 0.3
 

@@ -13,9 +13,10 @@ from admin.adminkit import ANY, one, where
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from mycelium.admin import limits, live, server
+from mycelium.admin import live, server
 from mycelium.admin.live import Client
 from mycelium.admin.server import Place, open_admin
+from mycelium.config import admin as limits
 
 
 def watching(admin, **options):

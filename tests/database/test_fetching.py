@@ -22,9 +22,9 @@ from snapshotkit import (
     trim,
 )
 
+from mycelium.config.database import SNAPSHOT_ASKS_PER_PEER, SNAPSHOT_TRIES_MAX
 from mycelium.database import fetching
 from mycelium.database.fetching import Fetch
-from mycelium.database.limits import SNAPSHOT_ASKS_PER_PEER, SNAPSHOT_TRIES_MAX
 from mycelium.database.memory import MemoryStore
 from mycelium.database.snapshot import Page
 from mycelium.database.vector import Held, Origin

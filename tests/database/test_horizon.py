@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from snapshotkit import HOUR_MS, KINDS, LATER_MS, NOW_MS, SINGLE, engine, history, logged, rows, trim, written
 
 from mycelium._core.codec import decode_batch
+from mycelium.config.database import HORIZON_WRITE_BATCHES
 from mycelium.database import feed, horizon, voids
 from mycelium.database.access import SYS
 from mycelium.database.engine import Engine
 from mycelium.database.horizon import Horizon
-from mycelium.database.limits import HORIZON_WRITE_BATCHES
 from mycelium.database.memory import MemoryStore
 from mycelium.database.schema import META_VOIDS, TableSpec, log_key, row_header
 from mycelium.database.store import Column

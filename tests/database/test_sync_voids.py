@@ -7,7 +7,7 @@ import pytest
 from snapshotkit import LATER_MS, Server, engine, fetched, rows, trim
 
 from mycelium.config import SYNC_WINDOW_BYTES
-from mycelium.database.limits import SYNC_VOID_MS
+from mycelium.config.database import SYNC_VOID_MS
 from mycelium.database.sync import SyncMachine
 from mycelium.database.vector import vector_to_wire
 from mycelium.protocol.messages import OriginVersion, SyncRequest, SyncResponse

@@ -7,9 +7,9 @@ import random
 
 import pytest
 
+from mycelium.config.peer import ABSENT_ACCOUNTS_MAX, ABSENT_ASK_MS, ABSENT_MS
 from mycelium.errors import CallTimeout, MalformedMessage
 from mycelium.node.absence import HEARD, Absence
-from mycelium.peer.limits import ABSENT_ACCOUNTS_MAX, ABSENT_ASK_MS, ABSENT_MS
 from mycelium.peer.liveness import Standing
 
 ME, NEAR, FAR, DEAD = (bytes([number]) * 32 for number in range(1, 5))

@@ -11,13 +11,13 @@ from claimkit import signed
 from nodekit import NETWORK, Author, Hostile, Mesh, agreed, evidence, places, run, until
 
 from mycelium._core import codec
+from mycelium.config import peer as limits
 from mycelium.database.database import wall_ms
 from mycelium.errors import Unauthorised, UsageError
 from mycelium.identity import signing
 from mycelium.identity.account import format as format_account
 from mycelium.node import calls
 from mycelium.node.remote import connect
-from mycelium.peer import limits
 from mycelium.peer.blacklist import Rules, Standing
 from mycelium.protocol.messages import BlacklistSync, Call, MessageType, Proof, ProofHead
 

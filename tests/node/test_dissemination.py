@@ -12,10 +12,10 @@ from nodekit import Author, Hostile, Mesh, places, run, until
 
 from mycelium._core import codec
 from mycelium.config import CLOCK_AHEAD_MS, GOSSIP_BYTES, PING_INTERVAL_MS
+from mycelium.config.peer import PASSED_OVER_BURST, TREE_HELD_MAX, TREE_HOPS_MAX
 from mycelium.database.memory import MemoryStore
 from mycelium.errors import StoreFull, Unauthorised
 from mycelium.node.dissemination import ref_of
-from mycelium.peer.limits import PASSED_OVER_BURST, TREE_HELD_MAX, TREE_HOPS_MAX
 from mycelium.peer.pushmode import Mode
 from mycelium.protocol.messages import BatchRefs, Branch, MessageType, Ping, Tree
 

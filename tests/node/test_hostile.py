@@ -11,10 +11,10 @@ from nodekit import Author, Hostile, Mesh, agreed, everything, evidence, places,
 
 from mycelium._core import codec
 from mycelium.config import CONTROL_BYTES_MAX, DATA_BYTES_MAX, FRAME_BYTES_MAX
+from mycelium.config.peer import BLACKLIST_FAILURES
 from mycelium.database.clock import hlc_of
 from mycelium.database.database import wall_ms
 from mycelium.errors import Unauthorised
-from mycelium.peer.limits import BLACKLIST_FAILURES
 from mycelium.protocol import frame
 from mycelium.protocol.messages import (
     Call,

@@ -6,12 +6,12 @@ import random
 import pytest
 from nodekit import Mesh, places, run, until
 
+from mycelium.config.peer import REACH_BURST
 from mycelium.errors import MalformedMessage, Overloaded
 from mycelium.identity.account import format as format_account
 from mycelium.node import calls
 from mycelium.node.reaching import Reaching
 from mycelium.node.remote import connect
-from mycelium.peer.limits import REACH_BURST
 
 SECOND_NS = 10**9
 

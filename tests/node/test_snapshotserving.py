@@ -10,7 +10,7 @@ import pytest
 from node.surveykit import KEYS, LOW, at_leisure, members
 from nodekit import run
 
-from mycelium.database.limits import SNAPSHOT_OFFERS_BURST, SNAPSHOT_PAGES_BURST, SNAPSHOT_ROWS_MAX
+from mycelium.config.database import SNAPSHOT_OFFERS_BURST, SNAPSHOT_PAGES_BURST, SNAPSHOT_ROWS_MAX
 from mycelium.errors import CallFailed
 from mycelium.node import calls, snapshotserving
 from mycelium.node.snapshotserving import OFFER, PAGE, ROWS, OfferAsked, Offered, PageAsked, Paged, RowsAsked

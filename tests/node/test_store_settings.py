@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from nodekit import places
 
-from mycelium.database.limits import SNAPSHOT_LACK_MIN
+from mycelium.config.database import SNAPSHOT_LACK_MIN
 from mycelium.errors import ConfigError
 from mycelium.node.settings import Settings
 from mycelium.node.store_settings import StoreSettings

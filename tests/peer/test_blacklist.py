@@ -11,8 +11,8 @@ from claimkit import HOUR_MS, NETWORK, NOW_MS, OTHERS, PAIRS, SELF, signed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mycelium.config import peer as limits
 from mycelium.errors import UsageError
-from mycelium.peer import limits
 from mycelium.peer.blacklist import Blacklist, Block, Forget, Listed, Rules, Save, Say, Standing, Unblock
 
 BAD = "bad-signature"

@@ -10,10 +10,10 @@ from claimkit import HOUR_MS, NETWORK, NOW_MS, OTHERS, PAIRS, SELF, signed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mycelium.config.peer import CLAIM_CLOCK_SLACK_MS, CLAIM_LIFETIME_MS, CLAIMS_PER_ISSUER_MAX
 from mycelium.errors import BadSignature, MalformedMessage, OversizedMessage, StaleMessage, WrongNetwork
 from mycelium.identity.signing import BATCH, CLAIM
 from mycelium.peer.claims import Claims, Verdict
-from mycelium.peer.limits import CLAIM_CLOCK_SLACK_MS, CLAIM_LIFETIME_MS, CLAIMS_PER_ISSUER_MAX
 
 
 def book(stakes=None, members=PAIRS):

@@ -17,7 +17,7 @@ from mycelium.config import (
     LIVENESS_RECOVERY_MS,
     PING_INTERVAL_MS,
 )
-from mycelium.peer.limits import LIVENESS_RECONNECT_MS
+from mycelium.config.peer import LIVENESS_RECONNECT_MS
 from mycelium.peer.liveness import Changed, Liveness, Probe, Reconnect, Standing
 
 A, B, C, D, E, F = (bytes([number]) * 32 for number in range(1, 7))

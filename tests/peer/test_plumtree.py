@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from peer.treekit import BRANCH, NOW_MS, PRUNE, SPACE, Net, account, graft, have, machine, ref, ring, rings
 
 from mycelium.config import BATCH_BYTES_MAX
-from mycelium.peer.limits import (
+from mycelium.config.peer import (
     TREE_EAGER,
     TREE_EAGER_MAX,
     TREE_FASTER_MS,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from peer.treekit import BRANCH, NOW_MS, SPACE, account, graft, have, machine, ref
 
 from mycelium.config import BATCH_BYTES_MAX, BATCH_CHANGES_HARD_MAX
-from mycelium.peer.limits import (
+from mycelium.config.peer import (
     TREE_ANNOUNCERS_MAX,
     TREE_GRAFT_AGAIN_MS,
     TREE_GRAFT_MS,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mycelium.peer.limits import PUSH_CALM_MS, PUSH_MS_MAX, PUSH_UPLINK_PERCENT, PUSH_WINDOW_MS, TREE_EAGER
+from mycelium.config.peer import PUSH_CALM_MS, PUSH_MS_MAX, PUSH_UPLINK_PERCENT, PUSH_WINDOW_MS, TREE_EAGER
 from mycelium.peer.pushmode import Mode, PushMode
 
 MBIT = 100

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mycelium.peer.limits import (
+from mycelium.config.peer import (
     CLOCK_ALONE_MS,
     CLOCK_HEARD_MS,
     CLOCK_MEMBERS_MIN,

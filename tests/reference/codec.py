@@ -1,6 +1,6 @@
 """The oracle of _core/codec: a plain FlatBuffers decoder and encoder, slow and obvious.
 
-It shares nothing with the codec but schemas/wire.fbs, which it parses itself, and config.py. Its encoder lays
+It shares nothing with the codec but schemas/wire.fbs, which it parses itself, and config. Its encoder lays
 buffers out differently on purpose: vtables behind their tables, none shared, default scalars left out.
 """
 

@@ -1,7 +1,4 @@
-"""Limits of the log's horizon and of snapshots, with unit and cost, as `config` has all others.
-
-Beside `config` only because that is as long as a file may be. Names end in their unit; counts end in `_MAX`.
-"""
+"""Limits of the log's horizon and of snapshots, with unit and cost."""
 
 from __future__ import annotations
 

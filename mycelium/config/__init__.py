@@ -1,6 +1,6 @@
 """Every limit of Mycelium, with its unit and what raising it costs. Imports nothing; reads no files.
 
-Names end in their unit: `_bytes`, `_ns`, `_ms`, `_s`; counts end in `_max`.
+Names end in their unit: `_bytes`, `_ns`, `_ms`, `_s`; counts end in `_max`. More are in `peer`, `database`, `admin`.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ BOOTSTRAP_RETRY_MS: Final = 5_000
 INCIDENTS_MAX: Final = 64
 """What went wrong of late, kept for the status; 300 bytes each."""
 
-# --- blacklist: the rest is in `peer.limits` --------------------------------------------------------------
+# --- blacklist: the rest is in `config.peer` --------------------------------------------------------------
 
 CLAIM_BYTES_MAX: Final = 512
 """An encoded claim; one has some 250 bytes."""
