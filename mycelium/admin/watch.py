@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mycelium.admin.health import Facts, Health
 from mycelium.admin.history import History
@@ -55,8 +55,6 @@ class Watch:
         self.lag = LoopLag()
         self.on_tick: Callable[[], None] = lambda: None
         self._fetching_since_s: float | None = None
-        self._incident: dict[str, Any] | None = None
-        """The newest one that was noted."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -86,7 +84,6 @@ class Watch:
             missing = "; ".join(f"{check.name}: {check.text}" for check in self.health.missing())
             node.events.add(events.NOT_READY if missing else events.READY, missing or "every check passes")
         self._note_sync(now_s)
-        self._note_incidents()
         counts = node.metrics
         self.history.add(
             {
@@ -100,17 +97,6 @@ class Watch:
             {"lag_ms": round(self.lag.worst_s() * 1000, 2), "peers": len(node.replicator.members())},
             now_s,
         )
-
-    def _note_incidents(self) -> None:
-        """What the node itself found wrong, or well again."""
-        new = []
-        for incident in reversed(self.node.incidents.all()):
-            if incident is self._incident:
-                break
-            new.append(incident)
-        for incident in reversed(new):
-            self._incident = incident
-            self.node.events.add(events.WELL if incident["over"] else events.TROUBLE, incident["text"])
 
     def _note_sync(self, now_s: float) -> None:
         """A fetch of a second or more, under load there are many short ones, is worth an event when it ends."""

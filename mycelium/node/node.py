@@ -131,6 +131,7 @@ class Node:
         self.calls = CallServer(self.service.handlers, self.service.streams)
         self.peercalls = PeerCalls(self.hub.link_of, self.service.handlers | self.service.streams)
         self.incidents = Incidents(self.now_ms)
+        self.incidents.on_news = self.events.add
         self.timekeeping = Timekeeping(around.clock, around.clock_ns, self.incidents)
         database.writer.refusal = self.timekeeping.refusal
         self._meter = Meter(around.clock_ns, around.cpu_s)

@@ -11,6 +11,7 @@ from mycelium.database.memory import MemoryStore
 from mycelium.errors import StoreFull
 from mycelium.metagraph.membership import SourceStatus
 from mycelium.node.conditions import Conditions
+from mycelium.node.events import TEXT_CHARS_MAX
 from mycelium.node.incidents import Incidents
 
 
@@ -115,5 +116,10 @@ def test_a_real_store_that_has_no_room_and_a_node_that_recovers_by_itself(tmp_pa
             await until(lambda: not node.status()["problems"], "recovered")
             await node.database.table("scores").put("k", 2, ack="durable")
             assert [one["over"] for one in node.status()["incidents"]] == [False, True]
+            told = [(one.kind, one.text) for one in node.events.after(0) if one.kind in ("trouble", "well")]
+            assert told == [
+                (kind, one["text"][:TEXT_CHARS_MAX])
+                for kind, one in zip(("trouble", "well"), node.incidents.all(), strict=True)
+            ], "each once, and at once: without an admin port too"
 
     run(main())
