@@ -327,20 +327,23 @@ class Node:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(PING_INTERVAL_MS / 1000)
-            try:
-                self.timekeeping.tick()
-                self.conditions.tick()
-                self._look_for_policy()
-                self.replicator.tick()
-                self.presence.tick()
-                self.discovery.tick()
-                self.fingerprinting.tick()
-                self.blacklisting.tick()
-                self.trimming.tick()
-                self.snapshotserving.tick()
-                self.snapshotting.tick()
-            except Exception:
-                log.exception("the periodic work of the node failed; it goes on")
+            for name, tick in (
+                ("timekeeping", self.timekeeping.tick),
+                ("conditions", self.conditions.tick),
+                ("policy", self._look_for_policy),
+                ("replicator", self.replicator.tick),
+                ("presence", self.presence.tick),
+                ("discovery", self.discovery.tick),
+                ("fingerprinting", self.fingerprinting.tick),
+                ("blacklisting", self.blacklisting.tick),
+                ("trimming", self.trimming.tick),
+                ("snapshotserving", self.snapshotserving.tick),
+                ("snapshotting", self.snapshotting.tick),
+            ):
+                try:
+                    tick()
+                except Exception:  # one part's bug must not keep the others from their turn
+                    log.exception("the periodic work of %s failed; the others have theirs", name)
 
     def _gauges(self) -> Iterator[tuple[str, str, float]]:
         status = self.source.status(self.now_ms())

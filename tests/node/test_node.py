@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,45 @@ def test_a_stranger_that_is_listed_is_a_client(tmp_path: Path) -> None:
             assert node.status()["clients"] == 1
 
     asyncio.run(main())
+
+
+PARTS = (
+    *("timekeeping", "conditions", "replicator", "presence", "discovery"),
+    *("fingerprinting", "blacklisting", "trimming", "snapshotserving", "snapshotting"),
+)
+
+
+@pytest.mark.parametrize("failing", ["timekeeping", "policy", "presence", "snapshotting"])
+def test_a_part_that_fails_keeps_no_other_from_its_turn(
+    tmp_path: Path, failing: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (place,) = layout.prepare(tmp_path, 1)
+    turns: Counter[str] = Counter()
+    monkeypatch.setattr("mycelium.node.node.PING_INTERVAL_MS", 10)
+
+    async def main() -> None:
+        rounds = asyncio.Event()
+
+        def watch(name: str, owner: object, method: str) -> None:
+            tick = getattr(owner, method)
+
+            def turn() -> None:
+                turns[name] += 1
+                if min(turns.values()) > 2 and len(turns) == len(PARTS) + 1:
+                    rounds.set()
+                if name == failing:
+                    raise ZeroDivisionError
+                tick()
+
+            monkeypatch.setattr(owner, method, turn)
+
+        async with Node.open(place.config) as node:
+            for name in PARTS:
+                watch(name, getattr(node, name), "tick")
+            watch("policy", node, "_look_for_policy")
+            await asyncio.wait_for(rounds.wait(), 20)
+
+    with caplog.at_level(logging.ERROR, logger="mycelium"):
+        asyncio.run(main())
+    said = {record.getMessage() for record in caplog.records if record.exc_info}
+    assert said == {f"the periodic work of {failing} failed; the others have theirs"}
