@@ -15,6 +15,7 @@ from pathlib import Path
 import kit
 import pytest
 from nodekit import Author, Hostile, Mesh, agreed, places, run
+from spoilkit import spoilt
 
 from mycelium._core import codec
 from mycelium.protocol.messages import BatchRefs, BlacklistSync, Branch, Call, MessageType, ProofHead, Tree
@@ -22,6 +23,8 @@ from mycelium.protocol.messages import BatchRefs, BlacklistSync, Branch, Call, M
 VECTORS = Path(__file__).parents[2] / "schemas" / "vectors"
 SESSIONS, NIGHTLY_SESSIONS = 150, 6_000
 MESSAGES = 6
+TIMES = range(4)
+"""So often each is changed; now and then not at all."""
 TABLES = {
     MessageType.PING: "Ping",
     MessageType.PONG: "Ping",
@@ -35,7 +38,6 @@ TABLES = {
     MessageType.STREAM: "Call",
     MessageType.TREE: "Tree",
 }
-ABSURD = [0, 1, 0x7F, 0xFF, 2**15, 2**31 - 1, 2**31, 2**32 - 1]
 
 
 def corpus(node, author: Author) -> list[tuple[int, bytes]]:
@@ -65,37 +67,17 @@ def corpus(node, author: Author) -> list[tuple[int, bytes]]:
     return found
 
 
-def spoilt(data: bytes, rng: random.Random, others: list[tuple[int, bytes]]) -> bytes:
-    """A few bytes changed, cut out, doubled, made absurd, or of another message; now and then none."""
-    found = bytearray(data)
-    for _ in range(rng.randrange(4)):
-        at = rng.randrange(len(found) + 1)
-        what = rng.randrange(6)
-        if what == 0 and at < len(found):
-            found[at] ^= 1 << rng.randrange(8)
-        elif what == 1:
-            del found[at : at + rng.randrange(1, 30)]
-        elif what == 2:
-            found[at:at] = found[at : at + rng.randrange(1, 200)]
-        elif what == 3:
-            found[at : at + 4] = rng.choice(ABSURD).to_bytes(4, "little")
-        elif what == 4:
-            found[at:] = rng.choice(others)[1][at:]
-        else:
-            found[at:at] = rng.randbytes(rng.randrange(1, 64))
-    return bytes(found)
-
-
 async def one_session(node, keypair, right, rng: random.Random) -> None:
     """Say some things, until the node has had enough."""
+    others = [payload for _, payload in right]
     async with Hostile.open(node, keypair) as liar:
         for _ in range(MESSAGES):
             type_, payload = rng.choice(right)
             if rng.random() < 0.05:
                 type_ = rng.randrange(len(MessageType))
-            message = liar.message(type_, spoilt(payload, rng, right))
+            message = liar.message(type_, spoilt(payload, rng, others, TIMES))
             if rng.random() < 0.1:
-                message = spoilt(message, rng, right)
+                message = spoilt(message, rng, others, TIMES)
             await liar.send(message)
         # All of it was read once an answer to a last ping is here, or the session has ended.
         await liar.send(liar.message(MessageType.PING, right[0][1]))

@@ -10,6 +10,7 @@ import pytest
 from claimkit import NETWORK, NOW_MS, OTHERS, PAIRS, SELF, signed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spoilkit import spoilt
 
 from mycelium.errors import MalformedMessage, OversizedMessage, ProtocolError
 from mycelium.peer.blacklist import Blacklist
@@ -24,26 +25,6 @@ CORPUS = [
     BlacklistSync(CLAIMS[:2], HEADS[:1]).encode(),
 ]
 STAKES = {pair.account: 0 for pair in PAIRS}
-
-
-def mutated(data, seed):
-    """A few bytes changed, cut out, doubled, or of another buffer."""
-    rng, found = random.Random(seed), bytearray(data)
-    for _ in range(rng.randrange(1, 6)):
-        at = rng.randrange(len(found) + 1)
-        what = rng.randrange(5)
-        if what == 0 and at < len(found):
-            found[at] ^= 1 << rng.randrange(8)
-        elif what == 1:
-            del found[at : at + rng.randrange(1, 9)]
-        elif what == 2:
-            found[at:at] = found[at : at + rng.randrange(1, 40)]
-        elif what == 3:
-            found[at : at + 4] = rng.choice([0, 1, 2**31 - 1, 2**32 - 1]).to_bytes(4, "little")
-        else:
-            other = rng.choice(CORPUS)
-            found[at : at + 16] = other[at % len(other) :][:16]
-    return bytes(found)
 
 
 def take(blacklist, payload):
@@ -71,7 +52,7 @@ def test_the_corpus_is_valid(number):
 def test_any_bytes_are_taken_or_refused(number, seed):
     blacklist = Blacklist(SELF, NETWORK)
     blacklist.members(STAKES, STAKES, (), NOW_MS)
-    payload = mutated(CORPUS[number], seed)
+    payload = spoilt(CORPUS[number], random.Random(seed), CORPUS)
     with contextlib.suppress(ProtocolError):  # anything else is a bug
         take(blacklist, payload)
     valid = {raw for raw, _ in CLAIMS}
@@ -83,7 +64,7 @@ def test_any_bytes_are_taken_or_refused(number, seed):
 @given(seed=st.integers(0, 2**64))
 def test_claims_and_proofs_too(seed):
     for kind, data in ((Claim, CLAIMS[0][0]), (Proof, Proof(CLAIMS[0], CLAIMS[1]).encode())):
-        spoilt = mutated(data, seed)
+        wrong = spoilt(data, random.Random(seed), CORPUS)
         with contextlib.suppress(MalformedMessage, OversizedMessage):
-            found = kind.decode(spoilt)
+            found = kind.decode(wrong)
             assert kind.decode(found.encode()) == found
