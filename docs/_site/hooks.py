@@ -24,7 +24,7 @@ PACKAGE = Path(mycelium.__file__).resolve().parent
 """Wherever it was installed."""
 _DRAWN = re.compile(r"^<!-- drawn: (\w+)(.*?) -->$", re.MULTILINE)
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[\w./-]+)\)")
-_METRIC_FILES = ("node/metrics.py", "node/node.py", "admin/metrics.py")
+_METRIC_FILES = ("node/metrics.py", "node/status.py", "admin/metrics.py")
 _KINDS = {"counter": "counter", "labelled": "counter", "gauge": "gauge", "histogram": "histogram"}
 
 

@@ -141,7 +141,7 @@ def _read(config: Path | None, env_file: Path | None, settings: list[str] | None
 def _mistakes(found: Configuration) -> list[tuple[str, str]]:
     """What is wrong with the settings, and where these are right, with the files that they name."""
     from mycelium.metagraph.membership import StaticSource
-    from mycelium.node.node import read_grants
+    from mycelium.node.preflight import read_grants
 
     try:
         settings = found.settings()

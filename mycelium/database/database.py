@@ -92,6 +92,7 @@ class Database:
         self.acks = Acks()
         self.writer = Writer(self.engine, self.committer, self.acks, now_ms)
         self.engine.on_applied.append(lambda applied: self.committer.applied(applied.feed_index))
+        self.engine.on_rewound.append(self.committer.applied)
         self._tables = {name: Table(self, spec) for name, spec in self.tables.items()}
         self._system = {spec.name: Table(self, spec) for spec in SYS_TABLES}
         self._closed = False

@@ -96,6 +96,8 @@ class Engine:
         self.origin = Origin(identity.account, identity.generation)
         self.counts: Counter[str] = Counter()
         self.on_applied: list[Callable[[Applied], None]] = []
+        self.on_rewound: list[Callable[[int], None]] = []
+        """Called with the index in the feed that says that rows were made anew."""
         self._store = store
         self._keypair = keypair
         self._authority = authority
@@ -293,6 +295,10 @@ class Engine:
         """Make the rows of these keys anew from the log; how many were wrong. See `repair`."""
         wrong = await repair.rederive(self._store, space, row_keys, self._table_prefixes)
         if wrong:
+            write = self._store.batch()
+            feed.mark_rewound(self._store, space, write)
+            self._store.commit(write)
+            self._rewound()
             # It may have learnt the clock of a row that was damaged. Without it rows are read: slower, never wrong.
             self._index.clear()
         return wrong
@@ -309,10 +315,16 @@ class Engine:
         self._digests.pop(cut.space, None)
         self._vectors.pop(cut.space, None)
         self.counts["given-up"] += len(cut.log_keys)
+        self._rewound()
         if cut.origin == self.origin:
             # Its numbers were signed once: they are not signed again, whatever became of the batches.
             self.own_log_cut = True
             backup.renew_identity(self._store, self.identity)
+
+    def _rewound(self) -> None:
+        self.feed_last = feed.last_index(self._store)
+        for callback in self.on_rewound:
+            callback(self.feed_last)
 
     # --- inside -----------------------------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ class Trimmed(NamedTuple):
 
 
 class Horizon:
-    """Walks along the log of one store, by its feed, and drops. keep_ms: the operator's; None keeps everything."""
+    """Walks along the log of one store and drops. keep_ms: the operator's; None keeps everything."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Horizon:
         self._clock_ns = clock_ns
 
     async def walk(self, now_ms: int) -> Trimmed:
-        """Look at every batch that the feed names, oldest first, and drop what may go. StoreError.
+        """Look at every batch, log by log, and drop what may go. StoreError.
 
         The loop goes on every HORIZON_SLICE_MS. A batch costs 10 us, one that is dropped 5 us more for each change.
         """
@@ -130,17 +130,13 @@ class Horizon:
             return Trimmed(0, 0, 0)
         until_ms = now_ms - self.keep_ms
         looked = dropped = size = 0
-        going: list[tuple[bytes, bytes, Batch]] = []
+        going: list[tuple[bytes, Batch]] = []
         began_ns = self._clock_ns()
-        last = self._engine.feed_last
-        # The newest entry stays: its number is what the next one counts from.
-        for feed_key, record in self._store.scan(Column.FEED, b"", schema.feed_key(last)):
+        for log_key, record in self._store.scan(Column.LOG, b"", None):
             looked += 1
-            log_key = feed.log_key_of(record)
-            logged = self._store.get(Column.LOG, log_key)
-            batch = None if logged is None else schema.batch_of(logged)
-            if batch is not None and self._may_go(batch, until_ms):
-                going.append((feed_key, log_key, batch))
+            batch = schema.batch_of(record)
+            if self._may_go(batch, until_ms):
+                going.append((log_key, batch))
             late = self._clock_ns() - began_ns > HORIZON_SLICE_MS * 1e6
             if len(going) >= HORIZON_WRITE_BATCHES or (late and going):
                 dropped += len(going)
@@ -174,13 +170,13 @@ class Horizon:
             return True
         return not counted(following.batch, self._authority)
 
-    def _drop(self, going: list[tuple[bytes, bytes, Batch]]) -> int:
+    def _drop(self, going: list[tuple[bytes, Batch]]) -> int:
         """Drop them in one write; how many bytes of the log that frees. There was no await since they were judged."""
         write = self._store.batch()
         size = 0
-        for feed_key, log_key, batch in going:
+        for log_key, batch in going:
             write.delete(log_key, self._store.column(Column.LOG))
-            write.delete(feed_key, self._store.column(Column.FEED))
+            write.put(schema.META_DROPPED + log_key, feed.SUPERSEDED, self._store.column(Column.META))
             self._engine.note_void(batch.space, write)
             size += len(batch.raw)
         self._store.commit(write)

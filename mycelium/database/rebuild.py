@@ -18,7 +18,7 @@ import msgspec
 
 from mycelium._core import merge
 from mycelium._core.codec import Batch
-from mycelium.database import schema, voids
+from mycelium.database import feed, schema, voids
 from mycelium.database.seals import Cut
 from mycelium.database.store import Column, Store, after_prefix
 from mycelium.database.vector import Origin, OriginLog
@@ -88,6 +88,7 @@ def carry_out(store: Store, cut: Cut, prefixes: Prefixes) -> OriginLog:
     else:
         write.delete(vector_key, store.column(Column.VECTOR))
     write.delete(schema.META_REBUILD, store.column(Column.META))
+    feed.mark_rewound(store, cut.space, write)
     store.commit(write)
     store.sync()
     return kept
@@ -128,7 +129,7 @@ def _forget(store: Store, cut: Cut) -> None:
     write = store.batch()
     for key in cut.log_keys:
         write.delete(key, store.column(Column.LOG))
-        write.put(schema.META_DROPPED + key, b"", store.column(Column.META))
+        write.put(schema.META_DROPPED + key, feed.GIVEN_UP, store.column(Column.META))
     store.commit(write)
 
 

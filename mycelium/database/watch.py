@@ -16,7 +16,7 @@ from mycelium.database import feed, value
 from mycelium.database.commit import Committer
 from mycelium.database.schema import TableSpec
 from mycelium.database.store import Store
-from mycelium.errors import UsageError
+from mycelium.errors import FeedBehind, UsageError
 from mycelium.protocol.messages import MergeType, Op
 
 _ENTRIES_AT_ONCE = 16
@@ -38,7 +38,8 @@ class Change(NamedTuple):
 class Watch:
     """An async iterator over the changes of `table` after a cursor whose key is `wanted`, without end.
 
-    Waiting for the next change may be cancelled, by a timeout say, and taken up again. StoreClosed ends it.
+    Waiting for the next change may be cancelled, by a timeout say, and taken up again. StoreClosed ends it, and
+    FeedBehind where what comes next is kept no more.
     """
 
     def __init__(
@@ -76,6 +77,13 @@ class Watch:
     def _read(self) -> None:
         """The next entries of the feed."""
         index, place = feed.place_of(self._read_to)
+        pruned = feed.pruned_to(self._store)
+        if pruned and (index < pruned or (index == pruned and not _whole(self._read_to))):
+            raise FeedBehind(
+                f"the feed is kept from {cursor_at(pruned)} on, and this watch stands at {self.cursor}: read the "
+                "table with scan, and watch from now (feed_keep_hours in [store] says how long it is kept)",
+                str(cursor_at(pruned)),
+            )
         named = (self._table.name, int(self._table.merge))
         last = min(self._committer.durable, index + _ENTRIES_AT_ONCE)
         for entry in feed.entries(self._store, index, last):

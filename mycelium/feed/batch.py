@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+from mycelium._core.codec import Batch, decode_batch
+from mycelium.database.feed import visible
 from mycelium.feed.cursor import Cursor
+from mycelium.identity.keys import digest
 from mycelium.protocol.messages import MergeType, Op
 
 
@@ -24,7 +27,6 @@ class FeedChange(NamedTuple):
     wins: bool
 
 
-@dataclass(frozen=True, slots=True)
 class FeedBatch:
     """One batch that the node applied, or the part of it that its reader may see and asked for.
 
@@ -34,19 +36,117 @@ class FeedBatch:
     signature. hlc_first: change i of the batch has hlc_first + i.
     """
 
-    cursor: Cursor
-    newest: int
-    id: bytes
-    space: str
-    account: bytes
-    generation: int
-    seq_first: int
-    count: int
-    epoch: int
-    hlc_first: int
-    changes: tuple[FeedChange, ...]
-    raw: bytes | None = None
-    signature: bytes | None = None
+    __slots__ = (
+        "_changes",
+        "_tables",
+        "_winners",
+        "account",
+        "count",
+        "cursor",
+        "epoch",
+        "generation",
+        "hlc_first",
+        "id",
+        "newest",
+        "raw",
+        "seq_first",
+        "signature",
+        "space",
+    )
+
+    def __init__(
+        self,
+        cursor: Cursor,
+        newest: int,
+        id: bytes,
+        space: str,
+        account: bytes,
+        generation: int,
+        seq_first: int,
+        count: int,
+        epoch: int,
+        hlc_first: int,
+        changes: tuple[FeedChange, ...] | None = None,
+        raw: bytes | None = None,
+        signature: bytes | None = None,
+        *,
+        winners: bytes = b"",
+        tables: Collection[str] | None = None,
+    ) -> None:
+        self.cursor = cursor
+        self.newest = newest
+        self.id = id
+        self.space = space
+        self.account = account
+        self.generation = generation
+        self.seq_first = seq_first
+        self.count = count
+        self.epoch = epoch
+        self.hlc_first = hlc_first
+        self.raw = raw
+        self.signature = signature
+        self._changes = changes
+        self._winners = winners
+        self._tables = tables
+
+    @classmethod
+    def whole(
+        cls,
+        cursor: Cursor,
+        newest: int,
+        raw: bytes,
+        signature: bytes,
+        winners: bytes,
+        tables: Collection[str] | None = None,
+    ) -> FeedBatch:
+        """A batch as it was signed. Its changes are read when they are asked for. MalformedMessage."""
+        batch = decode_batch(raw)
+        return cls(
+            cursor,
+            newest,
+            digest(raw),
+            batch.space,
+            batch.account,
+            batch.generation,
+            batch.seq_first,
+            batch.count,
+            batch.epoch,
+            batch.hlc_first,
+            None,
+            raw,
+            signature,
+            winners=winners,
+            tables=tables,
+        )
+
+    @property
+    def changes(self) -> tuple[FeedChange, ...]:
+        """Those of the tables that were asked for, and that the reader may see, in the batch's order."""
+        if self._changes is None:
+            assert self.raw is not None, "a batch has its bytes or its changes"
+            batch = decode_batch(self.raw)
+            self._changes = tuple(changes_of(batch, self._winners, self._tables))
+        return self._changes
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FeedBatch):
+            return NotImplemented
+        return (self.cursor, self.id, self.changes) == (other.cursor, other.id, other.changes)
+
+    def __hash__(self) -> int:
+        return hash((self.cursor, self.id))
+
+    def __repr__(self) -> str:
+        return f"FeedBatch({self.cursor}, {self.space!r}, {self.id.hex()[:16]}, {self.count} changes)"
+
+
+def changes_of(batch: Batch, winners: bytes, tables: Collection[str] | None = None) -> Iterator[FeedChange]:
+    """The changes of a batch, of some tables or of all."""
+    named = [(name, MergeType(merge)) for name, merge in batch.tables]
+    for place, (table, op, key, payload) in enumerate(batch.changes()):
+        name, merge = named[table]
+        if tables is None or name in tables:
+            yield FeedChange(place, name, merge, Op(op), key, payload, visible(winners, place))
 
 
 class ExportRow(NamedTuple):

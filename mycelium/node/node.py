@@ -9,20 +9,22 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from mycelium._core import codec
 from mycelium.config import DRAIN_S, PING_INTERVAL_MS
-from mycelium.database import grants
 from mycelium.database.backup import check_label
 from mycelium.database.database import Database
 from mycelium.database.policy import OBSERVER, Action
 from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
-from mycelium.errors import ConfigError, MyceliumError, PolicyRefused, StoreError
+from mycelium.errors import MyceliumError, StoreError
+from mycelium.feed.cursor import Cursor
+from mycelium.feed.export import Export, SignedExport
+from mycelium.feed.reader import Feed
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.membership import Epoch, Source
 from mycelium.node import (
@@ -41,10 +43,12 @@ from mycelium.node.bootstrap import Bootstrap
 from mycelium.node.conditions import Conditions
 from mycelium.node.discovery import Discovery
 from mycelium.node.events import Events
+from mycelium.node.feeding import Feeding
 from mycelium.node.fingerprinting import Fingerprinting
 from mycelium.node.incidents import Incidents
 from mycelium.node.metrics import Metrics
 from mycelium.node.peercalls import PeerCalls
+from mycelium.node.preflight import check_clients, read_grants
 from mycelium.node.presence import Meter, Presence, own_status
 from mycelium.node.reaching import Reaching
 from mycelium.node.replicator import Replicator
@@ -52,7 +56,7 @@ from mycelium.node.roster import Roster
 from mycelium.node.rotating import Rotating
 from mycelium.node.service import Service
 from mycelium.node.settings import Settings, listen_url
-from mycelium.node.status import node_status
+from mycelium.node.status import gauges, node_status
 from mycelium.node.surroundings import Listener, Surroundings
 from mycelium.node.timekeeping import Timekeeping
 from mycelium.peer.callserver import CallServer
@@ -62,7 +66,6 @@ from mycelium.peer.greeting import Local
 from mycelium.peer.hub import CLIENT, Hub
 from mycelium.peer.link import Link
 from mycelium.peer.network import Network
-from mycelium.peer.pushmode import Mode
 from mycelium.peer.server import check_address
 from mycelium.protocol.messages import MergeType, MessageType, NodeStatus
 
@@ -95,7 +98,7 @@ class Node:
         self.database = database
         self.account = keypair.account
         self.generation = database.generation
-        self.metrics = Metrics(self._gauges)
+        self.metrics = Metrics(lambda: gauges(self))
         self.health: Callable[[], dict[str, Any]] = dict  # whoever judges it sets it
         self.started_s = time.monotonic()
         self.around = around
@@ -106,6 +109,8 @@ class Node:
             database, self.status, settings.clients, authority.rights_now, authority.policy_now, self._rotate
         )
         self.service.epoch = self._epoch_info
+        self._feeding = Feeding(database, authority, authority.rights_now, self.service.may_everything)
+        self.service.feeding = self._feeding
         local = Local(
             keypair,
             Network(settings.netuid, genesis),
@@ -236,6 +241,41 @@ class Node:
         head = status.block if status.head is None else status.head
         return calls.epoch_info(self.source.epoch(), head, self.source.tempo)
 
+    def feed(
+        self,
+        after: Cursor | str | None = None,
+        spaces: Collection[str] | None = None,
+        tables: Collection[str] | None = None,
+    ) -> Feed:
+        """Every batch that this node applies, its own and others', in the order in which it applied them.
+
+        ```python
+        async for batch in node.feed(after=cursor, spaces=["main"]):
+            ...  # batch.changes, batch.id; keep batch.cursor with what you derived
+        ```
+
+        after: None for now, "start", or the cursor of the last batch that was dealt with: what follows comes without a
+        miss, and a repeat has the same `id`. spaces: None for all, with `sys`. tables: names; None for all.
+
+        Raises UsageError for a space that is not here; while it is read FeedBehind where what comes next is kept no
+        more (`feed_keep_hours`) and CursorForeign for a cursor of another data directory: begin again with `export`.
+        FeedRewound(space, cursor) where batches were taken away, by a proof or a seal: export that space again, and go
+        on with this feed or after `cursor`, leaving out batches of the space up to the export's cursor.
+        """
+        return self._feeding.feed(after, spaces, tables)
+
+    def export(self, spaces: Collection[str] | None = None, tables: Collection[str] | None = None) -> Export:
+        """The visible rows of some spaces as of `.cursor`, from which a feed goes on. `async for page in x.pages()`."""
+        return self._feeding.export(spaces, tables)
+
+    def signed_export(self, space: str) -> SignedExport:
+        """The signed batches of a space as of one moment: see `feed.export.SignedExport`."""
+        return self._feeding.signed_export(space)
+
+    def proofs(self, space: str) -> list[bytes]:
+        """The proofs by which origins of a space are frozen here, as they travel between nodes."""
+        return self._feeding.proofs(space)
+
     def node_status(self) -> NodeStatus:
         """What members are told of this node."""
         return own_status(self, self._meter, self._started_ns, self.around.resident_bytes())
@@ -345,20 +385,6 @@ class Node:
                 except Exception:  # one part's bug must not keep the others from their turn
                     log.exception("the periodic work of %s failed; the others have theirs", name)
 
-    def _gauges(self) -> Iterator[tuple[str, str, float]]:
-        status = self.source.status(self.now_ms())
-        yield "mycelium_epoch", "The present epoch.", status.epoch
-        tree = self.replicator.dissemination.pushmode.mode is Mode.TREE
-        yield "mycelium_push_tree", "1 while this node pushes its batches along a tree.", tree
-        yield (
-            "mycelium_chain_ready",
-            "1 while the chain is heard and new batches can refer to it.",
-            status.writes_allowed,
-        )
-        # A file of members is always as recent as it can be.
-        age_s = 0.0 if status.head_age_s is None else status.head_age_s
-        yield "mycelium_chain_head_age_seconds", "Age of the newest finalised block known.", age_s
-
     # --- epochs -----------------------------------------------------------------------------------------
 
     def _entered(self, epoch: Epoch) -> None:
@@ -465,31 +491,3 @@ class Node:
         elif message.type in _CALLS:
             self.calls.receive(link, message)
         # A program's pings and pongs need no answer but the link's own.
-
-
-def read_grants(settings: Settings, genesis: bytes) -> list[bytes]:
-    """The grants that the settings name. ConfigError for one that is none, or of another account."""
-    found = []
-    account, network = settings.keypair().account, grants.network_id(settings.netuid, genesis)
-    for path in settings.grants:
-        try:
-            token = bytes.fromhex(path.read_text(encoding="ascii").strip())
-            holder = grants.read(token, network).holder
-        except (OSError, ValueError, PolicyRefused) as error:
-            raise ConfigError(f"{path}: {error}", "write it with `mycelium policy grant`") from None
-        if holder != account:
-            raise ConfigError(
-                f"{path} is a grant to {format_account(holder)}, not to this node's account", "remove it"
-            )
-        found.append(token)
-    return found
-
-
-def check_clients(settings: Settings, epoch: Epoch) -> None:
-    """A member that were also a client would be served calls and never replicate. ConfigError."""
-    both = sorted(format_account(account) for account in settings.clients if epoch.may_read(account))
-    if both:
-        raise ConfigError(
-            f"{settings.path}: [auth] clients lists {', '.join(both)}, a member of the network",
-            "give programs a hotkey of their own, or the hotkey of this node",
-        )

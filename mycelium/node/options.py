@@ -16,6 +16,7 @@ from mycelium.chain import networks
 from mycelium.config import ROTATION_OVERLAP_S, ROTATION_PERIOD_S, ROTATION_PORTS
 from mycelium.config import peer as limits
 from mycelium.config.database import SNAPSHOT_LACK_MIN
+from mycelium.config.feed import FEED_KEEP_HOURS
 from mycelium.metagraph.membership import TEMPO
 from mycelium.node import chain_settings, log_settings, settings
 
@@ -217,6 +218,12 @@ OPTIONS: Final = (
     Option("blacklist.always", STRINGS, [], "SS58 accounts that never have a session.", (), True),
     Option("blacklist.never", STRINGS, [], "SS58 accounts that are never listed.", (), True),
     # --- store ---
+    Option(
+        "store.feed_keep_hours",
+        INTEGER,
+        FEED_KEEP_HOURS,
+        "Hours for which the feed is kept: who reads it and falls further behind begins anew; 0: for good.",
+    ),
     Option(
         "store.log_keep_hours",
         INTEGER,

@@ -15,7 +15,8 @@ from mycelium.errors import MyceliumError, Unauthorised
 from mycelium.identity.account import format as format_account
 from mycelium.node import options
 from mycelium.node.configuration import Configuration
-from mycelium.node.node import Node, check_clients
+from mycelium.node.node import Node
+from mycelium.node.preflight import check_clients
 from mycelium.node.settings import Settings
 from mycelium.peer.hub import CLIENT
 

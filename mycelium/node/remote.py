@@ -14,7 +14,7 @@ here as the same classes; one that has no such class as CallFailed.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -30,9 +30,11 @@ from mycelium.database.schema import TableSpec
 from mycelium.database.value import amount_bytes, key_bytes, key_of, value_bytes
 from mycelium.database.writer import Ack, check_ack
 from mycelium.errors import BadSignature, CallFailed, LinkClosed, MalformedMessage, UnknownTable, UsageError
+from mycelium.feed.cursor import Cursor
 from mycelium.identity import account as accounts
 from mycelium.identity.keys import Keypair
-from mycelium.node import calls
+from mycelium.node import calls, feedcalls
+from mycelium.node.remotefeed import RemoteExport, RemoteFeed, RemoteSignedExport
 from mycelium.node.remotewatch import RemoteWatch
 from mycelium.peer.caller import Caller
 from mycelium.peer.dialer import dial_once
@@ -53,7 +55,10 @@ _SAME: Final[Mapping[str, type[errors.MyceliumError]]] = {
     name: kind
     for name, kind in vars(errors).items()
     if isinstance(kind, type)
-    and issubclass(kind, errors.UsageError | errors.StoreError | errors.Unauthorised | MalformedMessage)
+    and issubclass(
+        kind,
+        errors.UsageError | errors.StoreError | errors.FeedError | errors.Unauthorised | MalformedMessage,
+    )
 }
 
 
@@ -96,6 +101,33 @@ class RemoteNode:
     async def epoch(self) -> calls.EpochInfo:
         """The present epoch: its number, its block, and its members with their stakes."""
         found: calls.EpochInfo = await self.database.ask(calls.EPOCH, b"", calls.EpochInfo)
+        return found
+
+    def feed(
+        self,
+        after: Cursor | str | None = None,
+        spaces: Collection[str] | None = None,
+        tables: Collection[str] | None = None,
+    ) -> RemoteFeed:
+        """Every batch that the node applies; see `Node.feed`. Of a space that this account may not read whole come the
+        changes that it may see, without a signature. Unauthorised where that is nothing."""
+        return RemoteFeed(self.database.messages, after, spaces, tables)
+
+    def export(
+        self, spaces: Collection[str] | None = None, tables: Collection[str] | None = None
+    ) -> RemoteExport:
+        """The visible rows of some spaces as of one moment; see `Node.export`."""
+        return RemoteExport(self.database.messages, spaces, tables)
+
+    def signed_export(self, space: str) -> RemoteSignedExport:
+        """The signed batches of a space as of one moment; see `Node.signed_export`. Unauthorised."""
+        return RemoteSignedExport(self.database.messages, space)
+
+    async def proofs(self, space: str) -> list[bytes]:
+        """The proofs by which origins of a space are frozen at the node. Unauthorised."""
+        found: list[bytes] = await self.database.ask(
+            feedcalls.PROOFS, calls.request(feedcalls.Proofs(space)), list[bytes]
+        )
         return found
 
     async def rotate(self) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 
 from mycelium.database.value import key_of
@@ -11,6 +9,7 @@ from mycelium.database.watch import Change
 from mycelium.errors import LinkClosed, WatchBroken
 from mycelium.node import calls
 from mycelium.node.calls import RECORD_BYTES_MAX
+from mycelium.node.recordstream import RecordStream
 
 Messages = Callable[[str, bytes], AsyncGenerator[bytes, None]]
 """The messages of one stream: method and body of the call."""
@@ -25,10 +24,7 @@ class RemoteWatch:
 
     def __init__(self, messages: Messages, asked: calls.Watch) -> None:
         self.cursor = asked.after
-        self._messages = messages(calls.WATCH, calls.request(asked))
-        self._gathered = calls.Records(RECORD_BYTES_MAX)
-        self._ready: deque[bytes] = deque()
-        self._pending: asyncio.Future[bytes] | None = None
+        self._records = RecordStream(messages(calls.WATCH, calls.request(asked)), RECORD_BYTES_MAX)
         self._started = False
 
     async def start(self) -> int:
@@ -52,33 +48,16 @@ class RemoteWatch:
 
     async def aclose(self) -> None:
         """Tell the node to stop."""
-        if self._pending is not None:
-            self._pending.cancel()
-            await asyncio.gather(self._pending, return_exceptions=True)
-        await self._messages.aclose()
+        await self._records.aclose()
 
     async def _next(self) -> bytes:
-        while not self._ready:
-            # A task of its own, because cancelling a generator's anext would end the generator.
-            if self._pending is None:
-                self._pending = asyncio.ensure_future(anext(self._messages))
-                self._pending.add_done_callback(_retrieve)
-            try:
-                message = await asyncio.shield(self._pending)
-            except LinkClosed as error:
-                raise self._broken(f"the watch lost its connection: {error}") from None
-            except StopAsyncIteration:
-                raise self._broken("the node ended the watch") from None
-            self._pending = None
-            self._ready.extend(self._gathered.feed(message))
-        return self._ready.popleft()
+        try:
+            return await self._records.next()
+        except LinkClosed as error:
+            raise self._broken(f"the watch lost its connection: {error}") from None
+        except StopAsyncIteration:
+            raise self._broken("the node ended the watch") from None
 
     def _broken(self, text: str) -> WatchBroken:
         where = "" if self.cursor is None else f"; resume with after={self.cursor}"
         return WatchBroken(text + where, self.cursor)
-
-
-def _retrieve(future: asyncio.Future[bytes]) -> None:
-    """Note the error of a watch that nobody reads any more, so that it is not reported as lost."""
-    if not future.cancelled():
-        future.exception()

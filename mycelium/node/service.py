@@ -25,7 +25,8 @@ from mycelium.database.watch import Change, cursor_at
 from mycelium.errors import StoreError, Unauthorised, UsageError
 from mycelium.identity import account as accounts
 from mycelium.identity.keys import digest
-from mycelium.node import calls
+from mycelium.node import calls, feedcalls
+from mycelium.node.feeding import Feeding
 
 _WATCH_BUFFER_BYTES: Final = 4 * calls.STREAM_CHUNK_BYTES
 """Changes encoded ahead of a watcher that is slower than the feed."""
@@ -68,6 +69,8 @@ class Service:
         """What asks members whether they reach this node, set by the node."""
         self.epoch: Callable[[], calls.EpochInfo] | None = None
         """What says which epoch it is, set by the node."""
+        self.feeding: Feeding | None = None
+        """Who may read the feed, and how; set by the node."""
         self.handlers: dict[str, Handler] = {
             calls.GET: self._get,
             calls.WRITE: self._guarded(self._write),
@@ -82,17 +85,25 @@ class Service:
             calls.TRIM: self._trimmed,
             calls.REACH: self._guarded(self._reached),
             calls.EPOCH: self._epoch,
+            feedcalls.PROOFS: self._proofs,
         }
         self.streams: dict[str, Stream] = {
             calls.FETCH: _closing(self._fetch),
             calls.SCAN: _closing(self._scan),
             calls.WATCH: _closing(self._watch),
             calls.HISTORY: _closing(self._history),
+            feedcalls.FEED: _closing(lambda link, body: self._fed().serve(link, body)),
+            feedcalls.EXPORT: _closing(lambda link, body: self._fed().serve_export(link, body)),
+            feedcalls.SIGNED_EXPORT: _closing(lambda link, body: self._fed().serve_signed(link, body)),
         }
 
     def allow(self, clients: frozenset[bytes]) -> None:
         """Let these accounts do everything, beside the node's own, and no others."""
         self._allowed = clients | {self._database.account}
+
+    def may_everything(self, account: bytes) -> bool:
+        """Whether this account may do everything, whatever the policy says: the node's own, and its clients."""
+        return account in self._allowed
 
     def may_call(self, account: bytes) -> bool:
         """Whether this account may use the API, for reading at least."""
@@ -250,6 +261,14 @@ class Service:
         if self.epoch is None:
             raise UsageError("this node follows no epochs")
         return calls.encode(self.epoch())
+
+    def _fed(self) -> Feeding:
+        if self.feeding is None:
+            raise UsageError("this node has no feed")
+        return self.feeding
+
+    async def _proofs(self, link: Caller, body: bytes) -> bytes:
+        return await self._fed().serve_proofs(link, body)
 
     async def _checkpoint(self, link: Caller, body: bytes) -> bytes:
         # It writes where the node may write: for the operator, who holds the hotkey, and not for every client.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from mycelium.config import PROTOCOL_VERSION
 from mycelium.identity.account import format as format_account
 from mycelium.metagraph.statistics import statistics
 from mycelium.node.presence import shown
+from mycelium.peer.pushmode import Mode
 
 if TYPE_CHECKING:
     from mycelium.node.node import Node
@@ -154,3 +156,19 @@ def _peers(node: Node) -> list[dict[str, Any]]:
         }
         for link in node.replicator.members()
     ]
+
+
+def gauges(node: Node) -> Iterator[tuple[str, str, float]]:
+    """What a scrape of metrics asks a node at that moment: name, help and value."""
+    status = node.source.status(node.now_ms())
+    yield "mycelium_epoch", "The present epoch.", status.epoch
+    tree = node.replicator.dissemination.pushmode.mode is Mode.TREE
+    yield "mycelium_push_tree", "1 while this node pushes its batches along a tree.", tree
+    yield (
+        "mycelium_chain_ready",
+        "1 while the chain is heard and new batches can refer to it.",
+        status.writes_allowed,
+    )
+    # A file of members is always as recent as it can be.
+    age_s = 0.0 if status.head_age_s is None else status.head_age_s
+    yield "mycelium_chain_head_age_seconds", "Age of the newest finalised block known.", age_s

@@ -1,6 +1,6 @@
-"""Has the log trimmed: the runtime around `database.horizon`, once an hour and when the operator asks for it.
+"""Has the log and the feed trimmed: the runtime around `database.horizon` and `feed.retention`, once an hour.
 
-Owns when. Without `log_keep_hours` in the settings nothing is ever dropped.
+Owns when; the log also when the operator asks for it. Without `log_keep_hours` in the settings the log drops nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mycelium.config.database import HORIZON_PERIOD_MS
 from mycelium.database.horizon import Horizon, Trimmed
 from mycelium.errors import StoreError, UsageError
+from mycelium.feed.retention import Retention
 
 if TYPE_CHECKING:
     from mycelium.node.node import Node
@@ -23,8 +24,9 @@ log = logging.getLogger(__name__)
 class Trimming:
     """Of one node."""
 
-    def __init__(self, horizon: Horizon, now_ms: Callable[[], int]) -> None:
+    def __init__(self, horizon: Horizon, retention: Retention, now_ms: Callable[[], int]) -> None:
         self._horizon = horizon
+        self._retention = retention
         self._now_ms = now_ms
         self._task: asyncio.Task[Trimmed] | None = None
         self._due_ms: int | None = None
@@ -35,7 +37,12 @@ class Trimming:
         if self._due_ms is not None and 0 < self._due_ms - now_ms <= HORIZON_PERIOD_MS:
             return
         first, self._due_ms = self._due_ms is None, now_ms + HORIZON_PERIOD_MS
-        if not first and self._horizon.keep_ms is not None:
+        try:
+            self._retention.mark(now_ms)
+        except StoreError as error:
+            log.warning("trimming the log stopped: %s", error)
+            return
+        if not first:
             self._begin()
 
     def _begin(self) -> asyncio.Task[Trimmed]:
@@ -61,6 +68,9 @@ class Trimming:
                 found.looked,
                 found.dropped_bytes >> 20,
             )
+        forgotten = await self._retention.prune(self._now_ms())
+        if forgotten:
+            log.info("the feed's oldest %d entries are older than is kept, and are deleted", forgotten)
         return found
 
     async def trim(self) -> dict[str, Any]:
@@ -72,9 +82,10 @@ class Trimming:
 
     def status(self) -> dict[str, Any]:
         """For people: since the node started."""
-        keep_ms = self._horizon.keep_ms
+        keep_ms, feed_keep_ms = self._horizon.keep_ms, self._retention.keep_ms
         return {
             "log_keep_hours": None if keep_ms is None else keep_ms // 3_600_000,
+            "feed_keep_hours": None if feed_keep_ms is None else feed_keep_ms // 3_600_000,
             "dropped": self._horizon.dropped,
             "dropped_bytes": self._horizon.dropped_bytes,
         }
@@ -88,9 +99,15 @@ class Trimming:
 
 def of(node: Node) -> Trimming:
     """The trimming of a node whose other parts exist; the node's service answers calls about it from now on."""
-    database, hours = node.database, node.settings.store.log_keep_hours
-    keep_ms = None if hours is None else hours * 3_600_000
-    horizon = Horizon(database.store, database.engine, node.authority, keep_ms, node.around.clock_ns)
-    found = Trimming(horizon, lambda: node.now_ms())
+    database, settings = node.database, node.settings.store
+    horizon = Horizon(
+        database.store, database.engine, node.authority, _ms(settings.log_keep_hours), node.around.clock_ns
+    )
+    retention = Retention(database.store, _ms(settings.feed_keep_hours))
+    found = Trimming(horizon, retention, lambda: node.now_ms())
     node.service.trim = found.trim
     return found
+
+
+def _ms(hours: int | None) -> int | None:
+    return None if hours is None else hours * 3_600_000

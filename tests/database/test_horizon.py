@@ -39,12 +39,6 @@ def sources(one: Engine) -> set[tuple[bytes, int, int]]:
 def may_go(one: Engine) -> set[bytes]:
     """The obvious oracle, from what the module says: keys of batches that are superseded."""
     found, standing = set(), sources(one)
-    newest = feed.last_index(one._store)
-    last_key = next(
-        feed.log_key_of(record)
-        for key, record in kit.rows(one._store, Column.FEED)
-        if int.from_bytes(key, "big") == newest
-    )
     for logged_one in batches_of(one):
         batch = logged_one.batch
         origin = Origin(batch.account, batch.generation)
@@ -55,7 +49,6 @@ def may_go(one: Engine) -> set[bytes]:
                 for place in range(batch.count)
             )
             and logged_one.last != one.vector("main")[origin].head
-            and logged_one.key != last_key
         ):
             found.add(logged_one.key)
     return found
