@@ -172,6 +172,7 @@ def secrets_of(settings: Settings, environ: Mapping[str, str], others: Iterable[
     """
     found = set(others) | set(settings.identity.secret_texts(environ))
     found |= {text for name, text in environ.items() if name.startswith(_PASSWORDS)}
+    found |= settings.nats.secret_texts(environ)
     chain = settings.chain
     for url in (*chain.endpoints, *chain.archive) if chain is not None else ():
         parts = urlsplit(url)

@@ -19,6 +19,7 @@ from mycelium.config.database import SNAPSHOT_LACK_MIN
 from mycelium.config.feed import FEED_KEEP_HOURS
 from mycelium.metagraph.membership import TEMPO
 from mycelium.node import chain_settings, log_settings, settings
+from mycelium.node import nats_settings as nats
 
 PREFIX: Final = "MYCELIUM_"
 REQUIRED: Final = "required"
@@ -241,6 +242,65 @@ OPTIONS: Final = (
     Option("admin.listen", TEXT, "", "HOST:PORT of it; without it port 9091 of 127.0.0.1, or a free one."),
     Option("admin.token_file", TEXT, "", "A file with what requests must carry, as from other machines."),
     Option("admin.hosts", STRINGS, [], "Names by which it is asked for, beside localhost and its address."),
+    # --- nats ---
+    Option(
+        "nats.urls",
+        STRINGS,
+        [],
+        f"Servers of JetStream, for bridge, replicas, fleets; {nats.DEFAULT_URL} unless set.",
+    ),
+    Option("nats.creds_file", TEXT, None, "A file of credentials (.creds) for NATS."),
+    Option("nats.nkey_file", TEXT, None, "Instead: the file of an NKey's seed."),
+    Option("nats.user", TEXT, None, "Instead: a user of the NATS server."),
+    Option("nats.password_env", TEXT, None, "The variable that holds the user's password."),
+    Option("nats.token_env", TEXT, None, "Instead of a user: the variable that holds a token."),
+    Option(
+        "nats.tls_ca",
+        TEXT,
+        None,
+        "Certificates (PEM) that vouch for the servers; those of the system unless set.",
+    ),
+    Option("nats.tls_cert", TEXT, None, "A certificate (PEM) to show to the servers."),
+    Option("nats.tls_key", TEXT, None, "The key (PEM) of that certificate."),
+    Option(
+        "nats.monitors",
+        STRINGS,
+        [],
+        "Monitoring addresses of every NATS server, http://HOST:8222: whether it syncs before it acknowledges.",
+    ),
+    Option("nats.system_creds_file", TEXT, None, "Instead of monitors: credentials of the system account."),
+    Option("nats.system_user", TEXT, None, "Instead: a user of the system account."),
+    Option("nats.system_password_env", TEXT, None, "The variable that holds that user's password."),
+    Option(
+        "nats.accept_unsynced",
+        FLAG,
+        False,
+        "Whether a server may lose what it acknowledged when its power fails.",
+    ),
+    Option("nats.replicas", INTEGER, 1, "Servers that hold each stream; 3 in a cluster of three."),
+    Option(
+        "nats.keep_hours", INTEGER, nats.KEEP_HOURS, "Hours for which a stream keeps batches; 0: for good."
+    ),
+    Option("nats.keep_bytes", INTEGER, 0, "Bytes that a stream keeps; 0: no limit."),
+    Option("nats.keep_messages", INTEGER, 0, "Batches that a stream keeps; 0: no limit."),
+    Option(
+        "nats.discard",
+        TEXT,
+        nats.DISCARDS[0],
+        'What a full stream does: drop the "old", or refuse the "new".',
+    ),
+    Option(
+        "nats.duplicate_window_s",
+        INTEGER,
+        nats.DUPLICATE_WINDOW_S,
+        "Seconds for which a server drops a batch that it has already; some 150 bytes each.",
+    ),
+    Option(
+        "nats.snapshot_hours",
+        INTEGER,
+        nats.SNAPSHOT_HOURS,
+        "Hours between two snapshots for new replicas; 0: only where they would lack something.",
+    ),
     # --- tables ---
     Option("tables", TABLE, REQUIRED, "The tables: NAME = { merge, space } for each."),
     Option("tables.*.merge", TEXT, REQUIRED, f"How writes of one key meet: {', '.join(settings.MERGES)}."),

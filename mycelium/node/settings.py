@@ -36,6 +36,9 @@ pardon_tao = 1000
 [store]                            # how much of the log is kept: see `store_settings`
 log_keep_hours = 168
 
+[nats]                             # JetStream, for the feed's bridge, replicas and fleets: see `nats_settings`
+urls = ["nats://127.0.0.1:4222"]
+
 [log]                              # how much the daemon says: see `log_settings`
 level = "warning"
 
@@ -76,12 +79,14 @@ from mycelium.node import (
     blacklist_settings,
     chain_settings,
     log_settings,
+    nats_settings,
     rotation_settings,
     store_settings,
 )
 from mycelium.node.admin_settings import AdminSettings
 from mycelium.node.chain_settings import ChainSettings
 from mycelium.node.log_settings import LogSettings
+from mycelium.node.nats_settings import NatsSettings
 from mycelium.node.store_settings import StoreSettings
 from mycelium.peer import endpoints
 from mycelium.peer.blacklist import Rules
@@ -177,6 +182,7 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     log: LogSettings = field(default_factory=LogSettings)
     admin: AdminSettings = field(default_factory=AdminSettings)
+    nats: NatsSettings = field(default_factory=NatsSettings)
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
@@ -212,16 +218,9 @@ class Settings:
         network.finish()
         members_file, chain = _members(base, file, network, genesis)
         tables = tables_of(file.root.section("tables", "at least one [tables.NAME] section"))
-        auth = file.root.section("auth", "an [auth] section", required=False)
-        auth_mode = auth.choice("mode", AUTH_MODES, AUTH_MODES[0])
-        clients = frozenset(
-            auth.parsed(
-                "clients", client, accounts.parse, "write the SS58 address of the program's hotkey", b""
-            )
-            for client in auth.strings("clients", "SS58 accounts")
+        auth_mode, clients, grants = _auth(
+            base, file.root.section("auth", "an [auth] section", required=False)
         )
-        grants = tuple(_path(base, name) for name in auth.strings("grants", "files of grants"))
-        auth.finish()
         peers = _peers(file.root.section("peers", "a [peers] section", required=False))
         rotation = None
         if "rotation" in file.root:
@@ -232,6 +231,7 @@ class Settings:
         store = store_settings.parse(file.root.section("store", "a [store] section", required=False))
         log = log_settings.parse(file.root.section("log", "a [log] section", required=False))
         admin = admin_settings.parse(file.root.section("admin", "an [admin] section", required=False), base)
+        nats = nats_settings.parse(file.root.section("nats", "a [nats] section", required=False), base)
         file.root.finish()
         file.check()
         return cls(
@@ -257,6 +257,7 @@ class Settings:
             store=store,
             log=log,
             admin=admin,
+            nats=nats,
         )
 
     @property
@@ -362,6 +363,18 @@ def _identity(base: Path, section: Section) -> IdentitySettings:
         key_file=_path(base, key_file) if key_file else None,
         seed_env=seed_env,
     )
+
+
+def _auth(base: Path, auth: Section) -> tuple[str, frozenset[bytes], tuple[Path, ...]]:
+    """The mode, the clients and the files of grants."""
+    mode = auth.choice("mode", AUTH_MODES, AUTH_MODES[0])
+    clients = frozenset(
+        auth.parsed("clients", client, accounts.parse, "write the SS58 address of the program's hotkey", b"")
+        for client in auth.strings("clients", "SS58 accounts")
+    )
+    grants = tuple(_path(base, name) for name in auth.strings("grants", "files of grants"))
+    auth.finish()
+    return mode, clients, grants
 
 
 def _reached(node: Section) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
