@@ -35,6 +35,11 @@ class Clock:
         self.last = first + count - 1
         return first
 
+    def give_back(self, first: int, count: int) -> None:
+        """What `take` gave was not used. Kept all the same where later values were given or observed since."""
+        if self.last == first + count - 1:
+            self.last = first - 1
+
     def observe(self, hlc: int) -> None:
         """Another origin's value was applied: the next own value will be greater."""
         self.last = max(self.last, hlc)

@@ -26,7 +26,7 @@ from mycelium.database.schema import TableSpec, space_prefix
 from mycelium.database.store import Column, Store, after_prefix
 from mycelium.database.table import ADD, DELETE, INSERT, PUT, Key, Table
 from mycelium.database.validity import Authority
-from mycelium.database.writer import Ack, Writer, check_ack
+from mycelium.database.writer import Ack, Writer, Writes, check_ack
 from mycelium.errors import StoreClosed, UnknownTable
 from mycelium.identity.keys import Keypair
 
@@ -90,7 +90,7 @@ class Database:
         )
         self.committer = Committer(store.sync, self.engine.feed_last)
         self.acks = Acks()
-        self.writer = Writer(self.engine, self.committer, self.acks, now_ms)
+        self.writer: Writes = Writer(self.engine, self.committer, self.acks, now_ms)
         self.engine.on_applied.append(lambda applied: self.committer.applied(applied.feed_index))
         self.engine.on_rewound.append(self.committer.applied)
         self._tables = {name: Table(self, spec) for name, spec in self.tables.items()}

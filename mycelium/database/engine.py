@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from enum import Enum
+from functools import partial
 from itertools import islice
-from typing import NamedTuple
 
 from mycelium._core import merge
 from mycelium._core.codec import Batch, decode_batch
@@ -31,7 +30,8 @@ from mycelium.database import backup, feed, rebuild, repair, schema, value, void
 from mycelium.database.access import SEALS, SYS
 from mycelium.database.clock import Clock, time_ms_of
 from mycelium.database.hold import Holds
-from mycelium.database.originating import LocalChange, Originator
+from mycelium.database.originating import LocalChange, Originator, Own
+from mycelium.database.outcome import Applied, Outcome
 from mycelium.database.proofs import Frozen, Proven
 from mycelium.database.quota import Quotas
 from mycelium.database.schema import StoreIdentity
@@ -53,26 +53,6 @@ from mycelium.identity.keys import Keypair, preimage, verify_preimage
 from mycelium.protocol.messages import MergeType, Op
 
 SIGNATURE_BYTES = 64
-
-
-class Outcome(Enum):
-    """What became of a batch that broke no rule."""
-
-    APPLIED = "applied"
-    DUPLICATE = "duplicate"
-    HELD = "held"
-    """Waits in memory until it is due, or until its epoch or block is known."""
-    LEFT = "left"
-    """Not taken now: sync will bring it again."""
-
-
-class Applied(NamedTuple):
-    """A batch that was applied, and its place in this node's feed."""
-
-    feed_index: int
-    batch: Batch
-    signature: bytes
-    own: bool
 
 
 class Engine:
@@ -110,6 +90,11 @@ class Engine:
         self._holds = Holds()
         self._quotas = Quotas(store)
         self.own_log_cut = False
+        self.stream_first = False
+        """Whether this node's own batches come from elsewhere too, where they are before they are here (a fleet)."""
+        self.attest: Callable[[Sequence[LocalChange], int], object] = partial(self.originate, SYS)
+        """Writes what this node says of others' seals; a fleet has it written by one of its members."""
+        self._made: dict[str, Own] = {}
         self.grants: list[bytes] = []
         """Tokens that this node's own writes may need (see `grants`)."""
         self._seen = SeenSet(SEEN_MAX)
@@ -180,16 +165,37 @@ class Engine:
 
     def originate(self, space: str, changes: Sequence[LocalChange], now_ms: int) -> Applied:
         """Sign and apply a batch of this node's own. Unauthorised, ValueRefused, StoreFull; nothing changed then."""
-        if self.own_log_cut:
-            raise StoreError(
-                "what this node had written and nobody had received was given up when its log was sealed: "
-                "restart it, and it goes on under a new generation"
-            )
+        return self.apply_own(self.make(space, changes, now_ms))
+
+    def make(self, space: str, changes: Sequence[LocalChange], now_ms: int) -> Own:
+        """Sign a batch of this node's own, to be applied or abandoned before another of its space is made.
+
+        Unauthorised, ValueRefused, StoreError; nothing changed then.
+        """
+        assert space not in self._made, f"the batch before in {space!r} was neither applied nor abandoned"
+        self._require_own_log()
         log = self._log(space, self.origin)
         own = self._originator.make(space, changes, now_ms, log, self.grants, self._quotas)
-        last = own.batch.seq_first + own.batch.count - 1
-        span = Span(own.batch.seq_first, last, own.batch.prev_digest, own.digest)
-        return self._apply(own.batch, own.signature, log, span, own=True)
+        self._made[space] = own
+        return own
+
+    def abandon(self, own: Own) -> None:
+        """Forget what `make` made and nobody has seen: its numbers and its times are given to the next."""
+        self._made.pop(own.batch.space, None)
+        self.clock.give_back(own.batch.hlc_first, own.batch.count)
+
+    def apply_own(self, own: Own) -> Applied:
+        """Apply what `make` made. StoreFull, StoreError; nothing changed then but that it is forgotten here."""
+        batch = own.batch
+        self._made.pop(batch.space, None)
+        self._require_own_log()
+        log = self._log(batch.space, self.origin)
+        last = batch.seq_first + batch.count - 1
+        if self.stream_first and log.covers(batch.seq_first, last):
+            # It came back before whoever sent it out was told that it had arrived (invariant 1).
+            return Applied(self.feed_last, batch, own.signature, own=True)
+        span = Span(batch.seq_first, last, batch.prev_digest, own.digest)
+        return self._apply(batch, own.signature, log, span, own=True)
 
     def receive(self, raw: bytes, signature: bytes, now_ms: int, void_first: int = 0) -> Outcome:
         """Check and apply a batch from a peer. Raises a ProtocolError when the batch breaks a rule, StoreFull.
@@ -250,7 +256,7 @@ class Engine:
         opens = not covered and span.first > 1 and all(one.last + 1 != span.first for one in log.spans)
         if log.gaps >= GAPS_PER_ORIGIN_MAX and opens:
             return self._count(Outcome.LEFT)
-        self._apply(batch, signature, log, span, own=False)
+        self._apply(batch, signature, log, span, own=self.stream_first and origin == self.origin)
         return self._count(Outcome.APPLIED)
 
     def release(self, now_ms: int) -> int:
@@ -283,7 +289,7 @@ class Engine:
                 (SEALS, int(Op.PUT), one.key, value.value_bytes(one.heads))
                 for one in said[at : at + BATCH_CHANGES_MAX]
             ]
-            self.originate(SYS, rows, now_ms)
+            self.attest(rows, now_ms)
         given_up = 0
         for cut in self.seals.cuts(self._logs):
             rebuild.begin(self._store, cut)
@@ -327,6 +333,13 @@ class Engine:
             callback(self.feed_last)
 
     # --- inside -----------------------------------------------------------------------------------------
+
+    def _require_own_log(self) -> None:
+        if self.own_log_cut:
+            raise StoreError(
+                "what this node had written and nobody had received was given up when its log was sealed: "
+                "restart it, and it goes on under a new generation"
+            )
 
     def _count(self, outcome: Outcome) -> Outcome:
         self.counts[outcome.value] += 1
@@ -479,3 +492,6 @@ class Engine:
             prefix = b"%b\0%b\0%b" % (space, name, rest[:1])
             yield prefix
             start = after_prefix(prefix)
+
+
+__all__ = ["SIGNATURE_BYTES", "Applied", "Engine", "Outcome"]

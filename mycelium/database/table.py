@@ -74,7 +74,7 @@ class Table:
 
     async def remove(self, key: Key, element: Any, *, ack: Ack = "durable") -> None:
         """Take an element out of the set at `key`: the insertions seen here, not those yet to arrive."""
-        self._database.writer.flush(self.spec.space)
+        await self._database.writer.settle(self.spec.space)
         for change in self.removals(key, element):
             await self._write(change, ack)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from mycelium.config import (
     BATCH_BYTES,
@@ -33,6 +34,43 @@ def check_ack(ack: Ack) -> None:
         raise UsageError(f"ack is 'applied', 'durable' or a number of peers, not {ack!r}")
 
 
+def space_of(changes: Sequence[LocalChange]) -> str:
+    """The space of an atomic batch of at least one change. UsageError, ValueRefused for what is no batch."""
+    if len(changes) > BATCH_CHANGES_HARD_MAX:
+        raise ValueRefused(
+            f"the batch has {len(changes)} changes; at most {BATCH_CHANGES_HARD_MAX} are allowed"
+        )
+    tables = {change[0] for change in changes}
+    spaces = {table.space for table in tables}
+    if len(spaces) > 1:
+        raise UsageError(f"a batch is atomic within one space; this one names {', '.join(sorted(spaces))}")
+    if len(tables) > TABLES_PER_BATCH_MAX:
+        raise UsageError(f"a batch names at most {TABLES_PER_BATCH_MAX} tables")
+    return spaces.pop()
+
+
+class Writes(Protocol):
+    """What a database writes through: a `Writer`, or what stands for it. Errors as `Table` says."""
+
+    refusal: Callable[[], str | None]
+    """Why nothing may be stamped by this node's clock now; set by who knows."""
+
+    async def write(self, change: LocalChange, ack: Ack) -> None:
+        """One change, in one batch with others of its time."""
+
+    async def write_atomic(self, changes: Sequence[LocalChange], ack: Ack) -> None:
+        """One batch of exactly these changes, after everything written before it."""
+
+    async def settle(self, space: str) -> None:
+        """Return when what was written of the space before can be read, or has failed."""
+
+    def flush_all(self) -> None:
+        """Let nothing wait for more to come."""
+
+    def close(self) -> None:
+        """Flush, and take no more."""
+
+
 class Pending:
     """The changes of one space that wait to be flushed together."""
 
@@ -46,7 +84,7 @@ class Pending:
 
 
 class Writer:
-    """This node's own writes."""
+    """This node's own writes: a `Writes` that signs and applies at once."""
 
     def __init__(self, engine: Engine, committer: Committer, acks: Acks, now_ms: Callable[[], int]) -> None:
         self._engine = engine
@@ -81,19 +119,7 @@ class Writer:
         self._require_open()
         if not changes:
             return
-        if len(changes) > BATCH_CHANGES_HARD_MAX:
-            raise ValueRefused(
-                f"the batch has {len(changes)} changes; at most {BATCH_CHANGES_HARD_MAX} are allowed"
-            )
-        tables = {change[0] for change in changes}
-        spaces = {table.space for table in tables}
-        if len(spaces) > 1:
-            raise UsageError(
-                f"a batch is atomic within one space; this one names {', '.join(sorted(spaces))}"
-            )
-        if len(tables) > TABLES_PER_BATCH_MAX:
-            raise UsageError(f"a batch names at most {TABLES_PER_BATCH_MAX} tables")
-        space = spaces.pop()
+        space = space_of(changes)
         self.flush(space)
         await self._acknowledged(self._originate(space, changes), ack)
 
@@ -116,6 +142,9 @@ class Writer:
         if why is not None:
             raise StoreError(why)
         return self._engine.originate(space, changes, self._now_ms())
+
+    async def settle(self, space: str) -> None:
+        self.flush(space)
 
     def flush_all(self) -> None:
         for space in list(self._pending):
