@@ -1,8 +1,14 @@
-"""Limits of the log's horizon and of snapshots, with unit and cost."""
+"""Limits of the store, of the log's horizon and of snapshots, with unit and cost."""
 
 from __future__ import annotations
 
 from typing import Final
+
+# --- the store ------------------------------------------------------------------------------------------
+
+MEMTABLE_SMALL_BYTES: Final = 4 * 1024 * 1024
+"""A write buffer of a column of small rows (vectors, the feed, notes): a batch writes 300 bytes to them, so that one as
+large as those of the bulk would fill for hours, and look like a leak."""
 
 # --- the horizon ------------------------------------------------------------------------------------------
 

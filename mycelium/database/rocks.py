@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from rocksdict import (
     AccessType,
@@ -38,6 +38,7 @@ from mycelium.config import (
     MEMTABLES_TOTAL_BYTES,
     WAL_TOTAL_BYTES,
 )
+from mycelium.config.database import MEMTABLE_SMALL_BYTES
 from mycelium.database.store import Column
 from mycelium.errors import StoreClosed, StoreCorrupt, StoreError, StoreForeign, StoreFull, StoreLocked
 
@@ -315,12 +316,16 @@ def verify(path: Path, each: Callable[[int], None] = lambda rows: None) -> int:
     return rows
 
 
+_BULK: Final = frozenset({Column.LIVE, Column.DEAD, Column.LOG})
+"""Columns whose size is that of what people write; of the others every batch writes a few bytes."""
+
+
 def _options(column: Column, cache: Cache, buffers: WriteBufferManager) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.create_missing_column_families(True)
     options.set_write_buffer_manager(buffers)
-    options.set_write_buffer_size(MEMTABLE_BYTES)
+    options.set_write_buffer_size(MEMTABLE_BYTES if column in _BULK else MEMTABLE_SMALL_BYTES)
     # One thread writes: the concurrent memtable's arena would cost a third of every commit (measured).
     options.set_allow_concurrent_memtable_write(False)
     options.set_max_total_wal_size(WAL_TOTAL_BYTES)
