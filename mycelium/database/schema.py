@@ -37,6 +37,8 @@ META_VOIDS = b"voids\0"
 """Before the name of a space of which not every batch is in the log (`voids`)."""
 META_SNAPSHOT = b"snapshot\0"
 """Before the name of a space that was fetched as a snapshot and is not compared yet: whom it came from."""
+META_STREAM = b"stream\0"
+"""Before the name of a space that a stream is read of: how far (`jetstream.place`)."""
 
 _SIGNATURE_BYTES = 64
 ROW_HEADER_BYTES = 56

@@ -11,7 +11,7 @@ Owns the index of attestations. Reads the store, decides, writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -124,6 +124,19 @@ class Seals:
             least = head if least is None else min(least, head)
         return least
 
+    def is_past(self, space: str, origin: Origin, epoch: int, last: int) -> bool:
+        """Whether a seal that is settled ends the log before that number, for batches of that epoch."""
+        return any(epoch < at and last > head for at, head in self._settled(space, origin))
+
+    def _settled(self, space: str, origin: Origin) -> Iterator[tuple[int, int]]:
+        """The epochs at which its account departed, and where the log ends by a seal in force for an epoch."""
+        present = self._chain.present()
+        for at in self._attested.get(origin.account, ()):
+            if present >= at + 2 and self._left_at(origin.account, at):
+                head = self._sealed(space, origin, at)
+                if head is not None:
+                    yield at, head
+
     def _left_at(self, account: bytes, at: int) -> bool | None:
         """Whether the account departed at that epoch; None while the chain has not told."""
         before, after = self._chain.stakes(at - 1), self._chain.stakes(at)
@@ -183,18 +196,14 @@ class Seals:
 
     def cuts(self, logs: Mapping[str, Mapping[Origin, OriginLog]]) -> list[Cut]:
         """What this node holds beyond seals that have been in force for an epoch."""
-        present = self._chain.present()
         found = []
         for space, by_origin in logs.items():
             if space == SYS:
                 continue
             for origin, log in by_origin.items():
                 keys: list[bytes] = []
-                for at in self._attested.get(origin.account, ()):
-                    if present < at + 2 or not self._left_at(origin.account, at):
-                        continue
-                    head = self._sealed(space, origin, at)
-                    if head is not None and log.spans and log.spans[-1].last > head:
+                for at, head in self._settled(space, origin):
+                    if log.spans and log.spans[-1].last > head:
                         keys += self._beyond(space, origin, head, at)
                 if keys:
                     found.append(Cut(space, origin, tuple(dict.fromkeys(keys))))
