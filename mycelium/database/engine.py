@@ -275,19 +275,6 @@ class Engine:
         self._holds.hurry()
         return self.release(now_ms)
 
-    def never(self, batch: Batch) -> str | None:
-        """Of a batch that was left: why it is not going to be taken, whatever becomes known. None: it may be, later."""
-        origin, last = Origin(batch.account, batch.generation), batch.seq_first + batch.count - 1
-        if batch.space not in self._spaces:
-            return "space"
-        if self.frozen.reaches(batch.space, origin, last):
-            return "frozen"
-        if self.seals.is_past(batch.space, origin, batch.epoch, last):
-            return "sealed"
-        opened = self._log(batch.space, origin).spans
-        full = not opened and self._generations(batch.space, batch.account) >= GENERATIONS_MAX
-        return "generations" if full else None
-
     @property
     def held(self) -> int:
         """Batches waiting in memory."""

@@ -4,7 +4,8 @@ It reads through a pull consumer of its own that is made anew whenever it may be
 (`place`). What comes next may not be there: the stream is new, was deleted and made again, dropped its oldest messages
 or lost its newest. `behind` then says from where to read; whoever has snapshots gives one to the intake first.
 
-The runtime between the machines `Intake` and `Pulling` and a connection to NATS. Decides nothing about batches.
+The runtime between the machines `Intake` and `Pulling` and a connection to NATS. Decides nothing about batches. A
+connection that breaks is not mended here: the next one is asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from heapq import heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from mycelium.config.replica import (
     CONSUMER_IDLE_S,
@@ -38,14 +39,10 @@ from mycelium.jetstream.pulling import Pulling, Said
 from mycelium.node.ratelimit import Quiet
 
 if TYPE_CHECKING:
-    from nats.aio.client import Client
     from nats.aio.msg import Msg
-    from nats.js.client import JetStreamContext
 
 log = logging.getLogger(__name__)
 
-_API_TIMEOUT_S: Final = 5.0
-_POLL_S: Final = 0.2
 _DELIVERED: Final = "$JS.ACK."
 """What the reply subject of a stream's message begins with; it numbers it. Headers are its publisher's to choose."""
 
@@ -65,6 +62,24 @@ class Stream(NamedTuple):
     last: int
 
 
+class Connection(Protocol):
+    """One connection, while it lasts; `client.Session` is one. nc, js: of nats-py."""
+
+    nc: Any
+    js: Any
+
+    @property
+    def alive(self) -> bool: ...
+
+
+class Connections(Protocol):
+    """Where connections come from; `client.Broker` is one."""
+
+    async def ready(self) -> Connection:
+        """One that is alive, however long that takes."""
+        ...
+
+
 class Control(NamedTuple):
     """A message that is no batch (`layout.KIND`)."""
 
@@ -78,16 +93,20 @@ Behind = Callable[[Stream, str], Awaitable[int]]
 """Called with the stream and the reason when what comes next is not in it: the sequence after which to read on."""
 
 
+class _BegunAgain(Exception):
+    """What was being offered is not offered any more: `Follower.again` was called."""
+
+
 class Follower:
     """Of one stream. `run` it as a task, and call `tick` about once a second.
 
-    client: connected, and reconnecting by itself. control: is given the messages that are no batches, in their place.
+    control: is given the messages that are no batches, in their place.
     state: for people. stream: as of the last look.
     """
 
     def __init__(
         self,
-        client: Client,
+        connections: Connections,
         name: str,
         intake: Intake,
         store: Store,
@@ -104,7 +123,7 @@ class Follower:
         """Messages of the stream that had not been given to us when the newest was."""
         self.newest_ms = 0
         """When the newest message that was read came to the server, by its clock."""
-        self._client = client
+        self._connections = connections
         self._store = store
         self._now_ms = now_ms
         self._behind = behind or _from_the_first
@@ -115,6 +134,8 @@ class Follower:
         self._undone_bytes = 0
         self._arrived = asyncio.Event()
         self._lost = ""
+        """Why what comes of the present consumer is not to be waited for any more."""
+        self._again = ""
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tie = count()
         self._looked_ms = 0
@@ -144,6 +165,8 @@ class Follower:
                 except StoreError as error:
                     self.state = FAILING
                     self._quiet.error("the store refuses what comes of the stream %s: %s", self.name, error)
+                except _BegunAgain:
+                    log.info("the stream %s is read again: %s", self.name, self._again)
                 except Exception:
                     log.exception("following the stream %s failed; it is tried again", self.name)
                 moved = self.intake.read != read
@@ -163,6 +186,13 @@ class Follower:
         if done:
             self._unsaved += done
             self._room.set()
+
+    def again(self, why: str) -> None:
+        """Begin again, as where the stream is another one: something of it is lacking here."""
+        self._again = why
+        self._lost = self._lost or why
+        self._room.set()
+        self._arrived.set()
 
     async def reached(self, sequence: int) -> None:
         """Return once all messages up to that one were read."""
@@ -217,6 +247,8 @@ class Follower:
             else:
                 self.state = READING
                 return found
+            if self._again:
+                raise _BegunAgain
             self._room.clear()
             try:
                 async with asyncio.timeout(1):
@@ -229,29 +261,22 @@ class Follower:
     async def _follow(self) -> None:
         """Until the consumer is lost. BrokerError, StoreError."""
         errors = load("nats.errors", "nats")
+        self.state = UNREACHABLE
+        connection = await self._connections.ready()
         try:
-            await self._connected()
-            stream = await self._look()
-            await self._begin(stream)
-            await self._consume()
+            stream = await self._look(connection)
+            await self._begin(connection, stream)
+            await self._consume(connection)
         except (errors.Error, TimeoutError, OSError) as error:
             raise BrokerUnreachable(f"{type(error).__name__}: {error}") from None
         finally:
             self._queue.clear()
             self._undone_bytes = 0
 
-    async def _connected(self) -> None:
-        while not self._client.is_connected:
-            self.state = UNREACHABLE
-            await asyncio.sleep(_POLL_S)
-
-    def _jetstream(self) -> JetStreamContext:
-        return self._client.jetstream(timeout=_API_TIMEOUT_S)
-
-    async def _look(self) -> Stream:
+    async def _look(self, connection: Connection) -> Stream:
         missing = load("nats.js.errors", "nats").NotFoundError
         try:
-            info = await self._jetstream().stream_info(self.name)
+            info = await connection.js.stream_info(self.name)
         except missing:
             self.stream = None
             raise StreamGone(f"there is no stream {self.name}") from None
@@ -259,11 +284,12 @@ class Follower:
         self.stream = Stream(str(info.created), info.state.first_seq, info.state.last_seq)
         return self.stream
 
-    async def _begin(self, stream: Stream) -> None:
+    async def _begin(self, connection: Connection, stream: Stream) -> None:
         """Stand where the next message to read is."""
-        why = await self._why_behind(stream)
+        why = await self._why_behind(connection, stream)
         if why:
             self.state = BEGINNING
+            self._again = ""
             position = await self._behind(stream, why)
             self.intake.restart(position)
             self._known = True
@@ -273,8 +299,10 @@ class Follower:
                 place.save(self._store, self.intake.space, self._place)
         self._wake_waiters()
 
-    async def _why_behind(self, stream: Stream) -> str:
+    async def _why_behind(self, connection: Connection, stream: Stream) -> str:
         """Why what comes next is not what the stream would give; "" where it is."""
+        if self._again:
+            return self._again
         if not self._known:
             return "nothing of it was read yet"
         if stream.created != self._place.created:
@@ -288,29 +316,29 @@ class Follower:
             return (
                 f"message {self.intake.read + 1} comes next, and {stream.first} is the oldest that it keeps"
             )
-        if mark and stream.first <= read and not await self._is_known(read, mark):
+        if mark and stream.first <= read and not await self._is_known(connection, read, mark):
             return f"message {read} is another one than was read"
         return ""
 
-    async def _is_known(self, sequence: int, mark: bytes) -> bool:
+    async def _is_known(self, connection: Connection, sequence: int, mark: bytes) -> bool:
         missing = load("nats.js.errors", "nats").NotFoundError
         try:
-            found = await self._jetstream().get_msg(self.name, sequence)
+            found = await connection.js.get_msg(self.name, sequence)
         except missing:
             return True  # deleted by itself; says nothing
         return place.mark_of(found.data or b"") == mark
 
-    async def _consume(self) -> None:
+    async def _consume(self, connection: Connection) -> None:
         api = load("nats.js.api", "nats")
-        jetstream, consumer = self._jetstream(), f"follow-{secrets.token_hex(8)}"
+        nc, consumer = connection.nc, f"follow-{secrets.token_hex(8)}"
         pulling = Pulling(_monotonic_ms())
         self._lost = ""
 
         async def arrived(message: Msg) -> None:
             self._received(pulling, message)
 
-        inbox = self._client.new_inbox()
-        subscription = await self._client.subscribe(
+        inbox = nc.new_inbox()
+        subscription = await nc.subscribe(
             inbox, cb=arrived, pending_msgs_limit=4 * PULL_MESSAGES, pending_bytes_limit=0
         )
         try:
@@ -323,24 +351,24 @@ class Follower:
                 mem_storage=True,
                 num_replicas=1,
             )
-            info = await jetstream.add_consumer(self.name, config=config)
+            info = await connection.js.add_consumer(self.name, config=config)
             self.pending = info.num_pending or 0
             self.state = READING
-            await self._read(pulling, f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}", inbox)
+            await self._read(connection, pulling, f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}", inbox)
         finally:
-            await self._leave(subscription, consumer)
+            await self._leave(connection, subscription, consumer)
 
-    async def _leave(self, subscription: Any, consumer: str) -> None:
+    async def _leave(self, connection: Connection, subscription: Any, consumer: str) -> None:
         """Let go of a consumer; the server forgets it by itself where it is not told."""
         errors = load("nats.errors", "nats")
         try:
             self.save()
         except StoreError as error:
             log.debug("how far %s was read is not written down: %s", self.name, error)
-        if self._client.is_connected:
+        if connection.alive:
             try:
                 await subscription.unsubscribe()
-                await self._client.publish(f"$JS.API.CONSUMER.DELETE.{self.name}.{consumer}")
+                await connection.nc.publish(f"$JS.API.CONSUMER.DELETE.{self.name}.{consumer}")
             except (errors.Error, OSError) as error:
                 log.debug("a consumer of %s is left behind: %s", self.name, error)
 
@@ -359,13 +387,12 @@ class Follower:
                 self._lost = f"{code} {text}"
         self._arrived.set()
 
-    async def _read(self, pulling: Pulling, next_subject: str, inbox: str) -> None:
+    async def _read(self, connection: Connection, pulling: Pulling, next_subject: str, inbox: str) -> None:
         """Apply what comes until the consumer is lost."""
-        connection = self._client.stats["reconnects"]
-        while not (self._lost and not self._queue):
+        while not self._again and not (self._lost and not self._queue):
             asked = None if self._lost else pulling.ask(self._undone_bytes, _monotonic_ms())
             if asked is not None:
-                await self._client.publish(next_subject, json.dumps(asked).encode(), inbox)
+                await connection.nc.publish(next_subject, json.dumps(asked).encode(), inbox)
             if self._queue:
                 message = self._queue.popleft()
                 await self._take(message)
@@ -375,27 +402,26 @@ class Follower:
                 continue
             if self._unsaved:
                 self.save()
-            await self._wait()
-            # What was asked of a server that was lost is answered by nobody, and its consumer may be gone.
-            if self._client.stats["reconnects"] != connection or not self._client.is_connected:
-                self._lost = self._lost or "the connection was lost"
+            await self._wait(connection)
+            if not connection.alive:
+                self._lost = self._lost or "the connection is lost"
             elif pulling.silent(_monotonic_ms()):
                 self._lost = self._lost or "it says nothing"
         log.info("the consumer of %s is lost (%s): another is made", self.name, self._lost)
 
-    async def _wait(self) -> None:
+    async def _wait(self, connection: Connection) -> None:
         """Until something comes, a second at most; look at the stream now and then."""
         self._arrived.clear()
         try:
             async with asyncio.timeout(1):
                 await self._arrived.wait()
         except TimeoutError:
-            if _monotonic_ms() - self._looked_ms > FOLLOW_LOOK_MS and self._client.is_connected:
-                await self._check()
+            if _monotonic_ms() - self._looked_ms > FOLLOW_LOOK_MS and connection.alive:
+                await self._check(connection)
 
-    async def _check(self) -> None:
+    async def _check(self, connection: Connection) -> None:
         """The stream may have been deleted or made anew, and nobody told us."""
-        stream = await self._look()
+        stream = await self._look(connection)
         if stream.created != self._place.created:
             self._lost = "another stream stands in its place"
         if self.intake.read >= stream.last:

@@ -14,6 +14,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from mycelium._core.codec import Batch, decode_batch
@@ -25,7 +26,9 @@ from mycelium.config.replica import (
     INTAKE_WAITING_BYTES_MAX,
     INTAKE_WAITING_MAX,
 )
-from mycelium.database.engine import Outcome
+from mycelium.database.engine import Engine
+from mycelium.database.never import never as never_taken
+from mycelium.database.outcome import Outcome
 from mycelium.errors import MalformedMessage, Overloaded, ProtocolError, StoreError
 from mycelium.identity.account import format as format_account
 from mycelium.jetstream import layout
@@ -44,7 +47,8 @@ class Taken(Enum):
     DUPLICATE = "duplicate"
     WAITS = "waits"
     PASSED = "passed over"
-    """Signed and well formed, and never taken: its origin is frozen or sealed, or has too many generations."""
+    """Signed and well formed, and never taken: its origin is frozen or sealed, or it is of another space, or one too
+    many of its account's generations."""
     REFUSED = "refused"
     """It breaks a rule."""
     SKIPPED = "skipped"
@@ -55,7 +59,6 @@ class Library(Protocol):
     """What it writes to; `Engine` is one."""
 
     def receive(self, raw: bytes, signature: bytes, now_ms: int, void_first: int = 0) -> Outcome: ...
-    def never(self, batch: Batch) -> str | None: ...
 
 
 class Refusal(NamedTuple):
@@ -83,10 +86,18 @@ class _Waiting(NamedTuple):
 class Intake:
     """Of one stream. Messages are offered in the order of the stream.
 
+    engine: usually an `Engine`. never: of a batch that was left, why it is not going to be taken (`database.never`).
     position: the greatest sequence below and at which all is settled. read: of the newest message that was offered.
     """
 
-    def __init__(self, engine: Library, space: str, position: int = 0) -> None:
+    def __init__(
+        self,
+        engine: Library,
+        space: str,
+        position: int = 0,
+        *,
+        never: Callable[[Batch], str | None] | None = None,
+    ) -> None:
         self.space = space
         self.read = max(0, position)
         self.counts: Counter[Taken] = Counter()
@@ -97,6 +108,10 @@ class Intake:
         self.refusals: deque[Refusal] = deque(maxlen=INTAKE_REFUSALS_KEPT)
         self.on_refused: Callable[[Refusal], None] = _Named(space)
         self._engine = engine
+        if never is None:
+            assert isinstance(engine, Engine), "of another library it must be said"
+            never = partial(never_taken, engine)
+        self._never = never
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
         self._pause_ms = INTAKE_RETRY_MIN_MS
@@ -218,7 +233,8 @@ class Intake:
         if outcome is Outcome.DUPLICATE:
             return Taken.DUPLICATE
         if outcome is Outcome.LEFT:
-            why = self._engine.never(decode_batch(one.raw))
+            batch = decode_batch(one.raw)
+            why = self._never(batch) if batch.space == self.space else "space"
             if why is not None:
                 self.passed[why] += 1
                 return Taken.PASSED

@@ -57,6 +57,30 @@ def written(author: Engine, count: int, key: str = "k") -> list[Applied]:
     return [kit.write(author, kit.put(f"{key}{number}")) for number in range(count)]
 
 
+class Connection:
+    """As `client.Session`, over a client that connects again by itself."""
+
+    def __init__(self, client) -> None:
+        self.nc = client
+        self.js = client.jetstream()
+        self._number = client.stats["reconnects"]
+
+    @property
+    def alive(self) -> bool:
+        return self.nc.is_connected and self.nc.stats["reconnects"] == self._number
+
+
+class Connections:
+    """As `client.Broker`."""
+
+    def __init__(self, client) -> None:
+        self._client = client
+
+    async def ready(self) -> Connection:
+        await until(lambda: self._client.is_connected, "a server")
+        return Connection(self._client)
+
+
 @contextlib.asynccontextmanager
 async def connected(url: str):
     async def silent(error: Exception) -> None:
@@ -75,7 +99,7 @@ async def connected(url: str):
 async def following(client, engine: Engine, **more):
     """A follower of `main` that runs."""
     intake = Intake(engine, "main")
-    follower = Follower(client, STREAM, intake, engine._store, lambda: NOW_MS, **more)
+    follower = Follower(Connections(client), STREAM, intake, engine._store, lambda: NOW_MS, **more)
     task = asyncio.create_task(follower.run())
     try:
         yield follower

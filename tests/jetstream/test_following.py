@@ -380,6 +380,38 @@ def test_a_message_that_is_lost_on_its_way_is_read_again(clean, monkeypatch):
     run(main())
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_it_can_be_told_to_begin_again(clean, monkeypatch, full):
+    """Also while there is no room for what it has in hand."""
+    if full:
+        monkeypatch.setattr("mycelium.jetstream.intake.INTAKE_WAITING_MAX", 2)
+
+    async def main():
+        author, chain, reasons = kit.engine("a"), kit.FixedAuthority(), []
+        chain.blocks_known = 0 if full else 2**62
+        reader = kit.engine("reader", authority=chain)
+
+        async def behind(found, why):
+            reasons.append(why)
+            return found.first - 1
+
+        async with connected(clean.url) as client:
+            await stream(client)
+            await publish(client, written(author, 6))
+            async with following(client, reader, behind=behind) as follower:
+                await until(lambda: follower.state == FULL if full else follower.intake.read == 6)
+                chain.blocks_known = 2**62
+                follower.again("a word was missed")
+                await until(lambda: len(reasons) == 2)
+                reader.known(NOW_MS)
+                follower.tick(hurry=True)
+                await until(lambda: follower.intake.position == 6)
+                assert reasons[1] == "a word was missed"
+                assert reader.vector("main") == author.vector("main")
+
+    run(main())
+
+
 def test_a_store_that_is_full_is_waited_for(clean):
     async def main():
         author, store = kit.engine("a"), MemoryStore()

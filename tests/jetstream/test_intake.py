@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from mycelium._core.codec import decode_batch
 from mycelium.config import replica as limits
-from mycelium.database.engine import Outcome
 from mycelium.database.memory import MemoryStore
+from mycelium.database.outcome import Outcome
 from mycelium.database.store import Column
 from mycelium.errors import BadSignature, Overloaded, StoreFull
 from mycelium.identity import account as accounts
@@ -47,6 +47,10 @@ class Scripted:
         return self.gone.get(batch.raw)
 
 
+def intake_of(library: Scripted, **more) -> Intake:
+    return Intake(library, "main", never=library.never, **more)
+
+
 BATCHES = [kit.forge(kit.engine("a"), seq_first=number + 1)[0] for number in range(24)]
 WORDS = {
     "applied": Outcome.APPLIED,
@@ -62,7 +66,7 @@ WORD = st.sampled_from(sorted(WORDS))
 def test_the_position_is_below_all_that_waits(offers, data):
     """The oracle: every sequence up to the position was settled, and the next one was not."""
     library, settled, sequence = Scripted(), {}, 0
-    intake = Intake(library, "main")
+    intake = intake_of(library)
     for number, (word, step, again) in enumerate(offers):
         sequence += step
         raw = BATCHES[number]
@@ -84,7 +88,7 @@ def test_the_position_is_below_all_that_waits(offers, data):
 
 def test_what_was_read_is_not_read_again():
     library = Scripted({BATCHES[0]: Outcome.APPLIED})
-    intake = Intake(library, "main", position=7)
+    intake = intake_of(library, position=7)
     assert intake.take(7, BATCHES[0], bytes(64), NOW_MS) is Taken.SKIPPED
     assert intake.message(6, SUBJECT, b"", NOW_MS) is Taken.SKIPPED
     assert not library.asked
@@ -94,7 +98,7 @@ def test_what_was_read_is_not_read_again():
 def test_no_more_is_taken_when_too_much_waits(monkeypatch):
     monkeypatch.setattr("mycelium.jetstream.intake.INTAKE_WAITING_MAX", 2)
     library = Scripted(dict.fromkeys(BATCHES, Outcome.LEFT))
-    intake = Intake(library, "main")
+    intake = intake_of(library)
     for sequence in (1, 2):
         intake.take(sequence, BATCHES[sequence], bytes(64), NOW_MS)
     assert intake.full
@@ -112,7 +116,7 @@ def test_no_more_is_taken_when_too_much_waits(monkeypatch):
 
 def test_bytes_that_wait_are_bounded_too(monkeypatch):
     monkeypatch.setattr("mycelium.jetstream.intake.INTAKE_WAITING_BYTES_MAX", len(BATCHES[0]) + 1)
-    intake = Intake(Scripted(dict.fromkeys(BATCHES, Outcome.HELD)), "main")
+    intake = intake_of(Scripted(dict.fromkeys(BATCHES, Outcome.HELD)))
     intake.take(1, BATCHES[0], bytes(64), NOW_MS)
     assert not intake.full
     intake.take(2, BATCHES[1], bytes(64), NOW_MS)
@@ -121,7 +125,7 @@ def test_bytes_that_wait_are_bounded_too(monkeypatch):
 
 def test_tries_become_rarer_while_nothing_changes():
     library = Scripted({BATCHES[0]: Outcome.LEFT})
-    intake = Intake(library, "main")
+    intake = intake_of(library)
     intake.take(1, BATCHES[0], bytes(64), NOW_MS)
     tried, now_ms = [], NOW_MS
     while now_ms < NOW_MS + 200_000:
@@ -141,7 +145,7 @@ def test_tries_become_rarer_while_nothing_changes():
 
 def test_a_store_that_is_full_loses_nothing():
     library = Scripted(dict.fromkeys(BATCHES, Outcome.LEFT))
-    intake = Intake(library, "main")
+    intake = intake_of(library)
     for sequence in (1, 2, 3):
         intake.take(sequence, BATCHES[sequence], bytes(64), NOW_MS)
     library.says |= {BATCHES[1]: Outcome.APPLIED, BATCHES[2]: StoreFull("full")}
@@ -160,7 +164,7 @@ def test_a_store_that_is_full_loses_nothing():
 
 def test_a_restart_reads_what_waits_again():
     library = Scripted({BATCHES[0]: Outcome.LEFT, BATCHES[1]: Outcome.APPLIED})
-    intake = Intake(library, "main")
+    intake = intake_of(library)
     intake.take(0, BATCHES[0], bytes(64), NOW_MS)
     intake.take(9, BATCHES[1], bytes(64), NOW_MS)
     assert intake.position == UNREAD, "no stream brings it again: a restart has to begin anew"
@@ -171,7 +175,7 @@ def test_a_restart_reads_what_waits_again():
 
 def test_another_stream_keeps_what_waits():
     library = Scripted({BATCHES[0]: Outcome.LEFT, BATCHES[1]: Outcome.APPLIED})
-    intake = Intake(library, "main")
+    intake = intake_of(library)
     intake.take(40, BATCHES[0], bytes(64), NOW_MS)
     intake.restart(3)
     assert (intake.read, intake.position, intake.waiting) == (3, UNREAD, 1)
@@ -183,7 +187,7 @@ def test_another_stream_keeps_what_waits():
 
 def test_what_waits_the_longest_is_named():
     author = accounts.format(kit.keypair("a").account)
-    intake = Intake(Scripted(dict.fromkeys(BATCHES, Outcome.LEFT)), "main")
+    intake = intake_of(Scripted(dict.fromkeys(BATCHES, Outcome.LEFT)))
     assert intake.oldest() is None
     intake.take(5, BATCHES[0], bytes(64), NOW_MS)
     intake.take(6, BATCHES[1], bytes(64), NOW_MS + 9)
