@@ -45,6 +45,7 @@ class NodeCollector(Collector):
         yield from self._members()
         yield from self._peers()
         yield from self._spaces()
+        yield from self._feed()
         yield from self._store()
         yield from self._process()
 
@@ -181,6 +182,26 @@ class NodeCollector(Collector):
             "mycelium_changes_pushed",
             "Own changes queued for peers, once for each peer.",
             value=self._node.replicator.dissemination.pushed_changes,
+        )
+
+    def _feed(self) -> Iterator[Family]:
+        found = self._node.feeding.status()
+        behind = GaugeMetricFamily(
+            "mycelium_feed_behind_batches",
+            "Batches that a reader of the feed has not been given.",
+            labels=["reader"],
+        )
+        furthest: dict[str, int] = {}
+        for reader in found["readers"]:
+            furthest[reader["account"]] = max(furthest.get(reader["account"], 0), reader["behind"])
+        for account, batches in sorted(furthest.items()):
+            behind.add_metric([account], batches)
+        yield behind
+        yield _gauge("mycelium_feed_readers", "Feeds that are read over a session.", len(found["readers"]))
+        yield CounterMetricFamily(
+            "mycelium_feed_batches",
+            "Entries that the feed has had.",
+            value=self._node.database.committer.durable,
         )
 
     def _store(self) -> Iterator[Family]:

@@ -176,6 +176,12 @@ def sync(node: Node) -> dict[str, Any]:
     }
 
 
+def feed(node: Node) -> dict[str, Any]:
+    """How far the feed is, from where on it is kept, and who reads it: who is furthest behind first."""
+    found = node.feeding.status()
+    return found | {"readers": found["readers"][:SHOWN_MAX]}
+
+
 def blacklist(node: Node) -> dict[str, Any]:
     """Everybody about whom there is anything, with why and who said so."""
     listing = node.blacklisting.listing()
@@ -245,6 +251,7 @@ def snapshot(node: Node, found: Health) -> dict[str, Any]:
         "spaces": spaces(node),
         "peers": _all_peers(node),
         "clients": node.hub.clients(),
+        "feed": feed(node),
         "blacklist": blocked(node),
     }
 

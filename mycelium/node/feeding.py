@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mycelium._core.codec import decode_batch
 from mycelium.config.feed import FEED_PROGRESS_S
 from mycelium.database.access import SYS, Rights
-from mycelium.database.database import Database
+from mycelium.database.database import Database, wall_ms
+from mycelium.database.feed import pruned_to
 from mycelium.database.policy import Action
 from mycelium.database.ranges import EVERYTHING, NOTHING, Ranges
 from mycelium.database.validity import Authority
@@ -36,6 +37,15 @@ class Caller(Protocol):
     def account(self) -> bytes: ...
 
 
+class Open(NamedTuple):
+    """A feed that somebody reads over a session."""
+
+    account: bytes
+    spaces: list[str]
+    since_ms: int
+    reader: Reader
+
+
 class Feeding:
     """Of one node. rights: of an account, in the present epoch; None for whom nothing is known. all_for: whether an
     account may read everything whatever the policy says."""
@@ -46,11 +56,33 @@ class Feeding:
         authority: Authority,
         rights: Callable[[bytes], Rights | None],
         all_for: Callable[[bytes], bool],
+        now_ms: Callable[[], int] = wall_ms,
     ) -> None:
         self._database = database
         self._authority = authority
         self._rights = rights
         self._all_for = all_for
+        self._now_ms = now_ms
+        self._open: dict[int, Open] = {}
+
+    def status(self) -> dict[str, Any]:
+        """For people: how far the feed is, from where on it is kept, and who reads it."""
+        newest, now_ms = self._database.committer.durable, self._now_ms()
+        generation = self._database.generation
+        return {
+            "newest": str(Cursor(generation, newest)),
+            "kept_from": str(Cursor(generation, pruned_to(self._database.store))),
+            "readers": [
+                {
+                    "account": accounts.format(one.account),
+                    "spaces": one.spaces,
+                    "cursor": str(one.reader.cursor),
+                    "behind": max(0, newest - one.reader.index),
+                    "since_s": round(max(0, now_ms - one.since_ms) / 1000, 1),
+                }
+                for one in sorted(self._open.values(), key=lambda one: one.reader.index)
+            ],
+        }
 
     # --- for programs in the node's process -------------------------------------------------------------
 
@@ -98,12 +130,15 @@ class Feeding:
         try:
             reader = self._reader(asked.after or None, spaces)
             yield calls.record(_started(reader.cursor, reader.newest, spaces))
+            self._open[id(reader)] = Open(link.account, spaces, self._now_ms(), reader)
             async for records in self._pages(link, reader, tables):
                 for message in calls.cut(records):
                     yield message
         except FeedError as error:
             for message in calls.cut(calls.record(_ended(error))):
                 yield message
+        finally:
+            self._open.pop(id(reader), None)
 
     async def _pages(
         self, link: Caller, reader: Reader, tables: frozenset[str] | None

@@ -109,8 +109,10 @@ class Node:
             database, self.status, settings.clients, authority.rights_now, authority.policy_now, self._rotate
         )
         self.service.epoch = self._epoch_info
-        self._feeding = Feeding(database, authority, authority.rights_now, self.service.may_everything)
-        self.service.feeding = self._feeding
+        self.feeding = Feeding(
+            database, authority, authority.rights_now, self.service.may_everything, lambda: self.now_ms()
+        )
+        self.service.feeding = self.feeding
         local = Local(
             keypair,
             Network(settings.netuid, genesis),
@@ -262,19 +264,19 @@ class Node:
         FeedRewound(space, cursor) where batches were taken away, by a proof or a seal: export that space again, and go
         on with this feed or after `cursor`, leaving out batches of the space up to the export's cursor.
         """
-        return self._feeding.feed(after, spaces, tables)
+        return self.feeding.feed(after, spaces, tables)
 
     def export(self, spaces: Collection[str] | None = None, tables: Collection[str] | None = None) -> Export:
         """The visible rows of some spaces as of `.cursor`, from which a feed goes on. `async for page in x.pages()`."""
-        return self._feeding.export(spaces, tables)
+        return self.feeding.export(spaces, tables)
 
     def signed_export(self, space: str) -> SignedExport:
         """The signed batches of a space as of one moment: see `feed.export.SignedExport`."""
-        return self._feeding.signed_export(space)
+        return self.feeding.signed_export(space)
 
     def proofs(self, space: str) -> list[bytes]:
         """The proofs by which origins of a space are frozen here, as they travel between nodes."""
-        return self._feeding.proofs(space)
+        return self.feeding.proofs(space)
 
     def node_status(self) -> NodeStatus:
         """What members are told of this node."""

@@ -96,6 +96,7 @@ def node_status(node: Node) -> dict[str, Any]:
         ],
         "fingerprints": dict(node.fingerprinting.counts),
         "snapshots": node.snapshotting.status() | {"served": dict(node.snapshotserving.counts)},
+        "feed": node.feeding.status(),
         "log": node.trimming.status(),
         "node": shown(node.account, node.node_status()),
         "members": [

@@ -11,6 +11,7 @@ from admin import chromekit
 from admin.adminkit import ANY, crowd, disperse, one
 from admin.chromekit import open_page
 
+import mycelium
 from mycelium.admin.server import Place, open_admin
 from mycelium.node import events
 from mycelium.node.admin_settings import AdminSettings
@@ -51,6 +52,15 @@ def test_it_shows_the_node_and_follows_another_that_dies_and_returns(tmp_path):
                 await page.until(f"{text('#spaces')}.includes('2 of 2 agree')")
                 assert "3 validators" in await page.ask(text("#epoch"))
                 assert "Nobody is listed" in await page.ask(text("#blacklist"))
+                assert "Nobody reads it" in await page.ask(text("#feed"))
+                async with mycelium.connect(node.url, mesh.places[0].keypair) as reader:
+                    feed = reader.feed("start", ["main"])
+                    await anext(feed)
+                    await page.until(
+                        f"{text('#feed')}.includes('in step') && {text('#feed')}.includes('main')"
+                    )
+                    await feed.aclose()
+                await page.until(f"{text('#feed')}.includes('Nobody reads it')")
                 assert "Session opened" in await page.ask(text("#events"))
                 assert "2 in step" in await page.ask("document.getElementById('mesh').ariaLabel")
 

@@ -14,6 +14,7 @@ import nodekit
 import pytest
 from admin.adminkit import ANY, get, where
 
+import mycelium
 from mycelium.admin.server import Place, open_admin
 from mycelium.devnet.layout import free_ports
 
@@ -26,7 +27,7 @@ WORDS = {"by", "and", "offset", "or", "unless", "without"}
 
 
 def scraped(tmp_path: Path) -> dict[str, set[str]]:
-    """Each sample of a node that has a peer and some traffic: its name, and the labels that it has."""
+    """Each sample of a node that has a peer, a reader and some traffic: its name, and the labels that it has."""
 
     async def main() -> str:
         async with nodekit.Mesh(nodekit.places(tmp_path, 2)) as mesh:
@@ -40,7 +41,12 @@ def scraped(tmp_path: Path) -> dict[str, set[str]]:
                 await nodekit.until(
                     lambda: all(link.rtt_ms is not None for link in node.replicator.members())
                 )
-                return (await get(admin, "/metrics")).body.decode()
+                async with mycelium.connect(node.url, mesh.places[0].keypair) as program:
+                    feed = program.feed("start")
+                    await anext(feed)
+                    found = (await get(admin, "/metrics")).body.decode()
+                    await feed.aclose()
+                return found
 
     found: dict[str, set[str]] = {}
     for line in nodekit.run(main()).splitlines():
@@ -172,7 +178,7 @@ def test_names_follow_the_rules_of_prometheus(exported):
         assert re.fullmatch(r"mycelium_[a-z_]+", name)
         assert not re.search(r"_(ms|us|ns|kb|mb|millis|minutes)(_|$)", name), "base units only"
         assert labels <= {
-            "peer", "space", "type", "class", "reason", "outcome", "role", "check", "standing", "part", "version",
+            "peer", "reader", "space", "type", "class", "reason", "outcome", "role", "check", "standing", "part", "version",
             "protocol", "le",
         }  # fmt: skip
 

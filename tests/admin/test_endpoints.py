@@ -77,6 +77,9 @@ def test_what_it_says_of_itself_and_of_others(tmp_path):
                 await nodekit.until(lambda: mesh.places[2].account in mesh[0].dialer.failures)
                 unreachable = (await get(admin, "/peers")).json["unreachable"]
                 assert unreachable.keys() == {mesh.places[2].address}
+                feed = (await get(admin, "/feed")).json
+                assert feed["newest"] == str(mesh[0].feed().cursor)
+                assert feed["readers"] == []
                 sync = (await get(admin, "/sync")).json
                 assert {space["space"]: space["changes"] for space in sync["spaces"]} == {"main": 1, "sys": 0}
                 assert sync["peers"][0]["acknowledged"]["main"] == 1

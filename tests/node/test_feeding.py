@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from node.test_service import Direct
 from node.test_service_access import KEYS, RULES, policy
-from nodekit import Mesh, places, run
+from nodekit import Mesh, places, run, until
 
 import mycelium
 from mycelium.database import feed as feeds
@@ -338,6 +338,15 @@ def test_another_process_follows_a_real_node(tmp_path):
                 await signed.prepare()
                 assert signed.batches == 2
                 assert one.export(["main"]).cursor.index == one.database.engine.feed_last
+                (reader,) = one.feeding.status()["readers"]
+                assert (reader["account"], reader["behind"]) == (mesh.places[0].address, 0)
+                assert (reader["spaces"], reader["cursor"]) == (["main"], str(feed.cursor))
                 await feed.aclose()
+                await until(lambda: not one.feeding.status()["readers"], "it is gone when it is closed")
+                assert one.status()["feed"] == {
+                    "newest": str(feed.cursor),
+                    "kept_from": str(Cursor(one.generation, 0)),
+                    "readers": [],
+                }
 
     run(main())

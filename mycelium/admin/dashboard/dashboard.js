@@ -175,6 +175,19 @@ function blacklist(data) {
   }));
 }
 
+function feed(data) {
+  const index = (cursor) => Number(cursor.split('-')[1]);
+  $('feed-newest').textContent = `${count(index(data.feed.newest))} batches`;
+  if (!data.feed.readers.length) {
+    $('feed').replaceChildren(make('li', { class: 'empty' }, 'Nobody reads it: bridges and sinks would be here.'));
+    return;
+  }
+  $('feed').replaceChildren(...data.feed.readers.slice(0, 16).map((one) => make('li', {},
+    sign(one.behind > 1000 ? SIGNS.behind : SIGNS.ok), make('span', { class: 'mono', title: one.account }, ' ' + short(one.account) + ' '),
+    make('b', {}, one.behind ? `${count(one.behind)} batches behind` : 'in step'),
+    make('p', {}, `${one.spaces.join(', ')} · for ${time(one.since_s)}`))));
+}
+
 function nodes(data) {
   const linked = data.peers.filter((peer) => peer.state !== 'absent').length;
   $('linked').textContent = `${linked} of ${data.peers.length} connected`;
@@ -244,7 +257,7 @@ function show(data) {
   head(data); rates(data); mesh.show(data);
   // Who marks text to copy it must not lose it a second later.
   if (!getSelection().isCollapsed) return;
-  spaces(data); epoch(data); lately(data); blacklist(data); nodes(data);
+  spaces(data); epoch(data); lately(data); blacklist(data); feed(data); nodes(data);
 }
 
 function state(name, words) {
