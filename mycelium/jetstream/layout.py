@@ -40,7 +40,8 @@ class Network(NamedTuple):
 
     def snapshots(self, space: str) -> str:
         """The object store bucket of a space's snapshots."""
-        return f"{self.stream(space)}-snap"
+        # NATS tools take no tilde in a bucket's name; no name of a space has capitals.
+        return f"MYC-{self._label}-{space.replace('.', 'DOT')}-snap"
 
     def cursors(self) -> str:
         """The key-value bucket in which bridges keep their cursors."""
@@ -53,6 +54,15 @@ class Network(NamedTuple):
     def subjects(self, space: str) -> str:
         """All subjects of a space's stream."""
         return f"myc.{self.netuid}.{self.genesis[:4].hex()}.{_token(space)}.>"
+
+    def every_subject(self) -> str:
+        """All subjects of all spaces."""
+        return f"myc.{self.netuid}.{self.genesis[:4].hex()}.>"
+
+    def space_of(self, stream: str) -> str | None:
+        """The space whose stream this is; None for another network's, or none."""
+        prefix = self.stream("")
+        return stream.removeprefix(prefix).replace("~", ".") if stream.startswith(prefix) else None
 
     def subject(self, space: str, account: bytes, generation: int) -> str:
         """The subject of one origin's batches in a space."""
