@@ -27,15 +27,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mycelium import redaction
-from mycelium.errors import (
-    BrokerError,
-    BrokerFull,
-    BrokerUnreachable,
-    ConfigError,
-    StreamGone,
-)
-from mycelium.extras import load
-from mycelium.jetstream.limits import (
+from mycelium.config.jetstream import (
     CONNECT_S,
     PAUSE_MAX_S,
     PAUSE_S,
@@ -44,6 +36,14 @@ from mycelium.jetstream.limits import (
     REQUEST_S,
     SEND_BUFFER_BYTES,
 )
+from mycelium.errors import (
+    BrokerError,
+    BrokerFull,
+    BrokerUnreachable,
+    ConfigError,
+    StreamGone,
+)
+from mycelium.extras import load
 from mycelium.node.nats_settings import Login, NatsSettings
 from mycelium.redaction import Redactor
 

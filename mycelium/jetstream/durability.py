@@ -24,9 +24,9 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from mycelium.config.jetstream import MONITOR_BYTES_MAX, MONITOR_S, SERVERS_MAX, SYSTEM_QUIET_S
 from mycelium.errors import BrokerError, BrokerUnreachable, BrokerUnsafe
 from mycelium.jetstream.client import Broker, Session
-from mycelium.jetstream.limits import MONITOR_BYTES_MAX, MONITOR_S, SERVERS_MAX, SYSTEM_QUIET_S
 from mycelium.node.nats_settings import NatsSettings
 
 MONITOR_PORT: Final = 8222

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mycelium.config.jetstream import STREAMS_MAX
 from mycelium.errors import BrokerError, BrokerUnsafe, StreamGone
 from mycelium.jetstream.client import Session
 from mycelium.jetstream.layout import Network
-from mycelium.jetstream.limits import STREAMS_MAX
 from mycelium.node.nats_settings import NatsSettings
 
 logger = logging.getLogger(__name__)

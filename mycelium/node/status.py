@@ -57,6 +57,7 @@ def node_status(node: Node) -> dict[str, Any]:
         "chain": _chain(node, now_ms),
         "network": asdict(statistics(node.source.epoch())),
         "netuid": node.settings.netuid,
+        "genesis": node.network.genesis.hex(),
         "peers": _peers(node),
         "unreachable": {format_account(account): why for account, why in unreachable(node).items()}
         | {

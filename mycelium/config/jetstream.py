@@ -1,4 +1,4 @@
-"""Limits of what speaks to NATS, with unit and cost, as `config` has all others. Imports nothing."""
+"""Limits of what speaks to NATS, with unit and cost. Names end in their unit; counts end in `_MAX`."""
 
 from __future__ import annotations
 
