@@ -178,8 +178,8 @@ def test_names_follow_the_rules_of_prometheus(exported):
         assert re.fullmatch(r"mycelium_[a-z_]+", name)
         assert not re.search(r"_(ms|us|ns|kb|mb|millis|minutes)(_|$)", name), "base units only"
         assert labels <= {
-            "peer", "reader", "space", "type", "class", "reason", "outcome", "role", "check", "standing", "part", "version",
-            "protocol", "le",
+            "peer", "reader", "space", "type", "class", "reason", "outcome", "role", "check", "standing", "part",
+            "version", "protocol", "le",
         }  # fmt: skip
 
 
