@@ -79,6 +79,10 @@ def _sim(top: typer.Typer) -> None:
     _module("sim").register(_group(top, "sim"))
 
 
+def _sink(top: typer.Typer) -> None:
+    _module("sink").register(_group(top, "sink"))
+
+
 def _fiber(top: typer.Typer) -> None:
     _module("fiber").register(_group(top, "fiber"))
 
@@ -117,6 +121,7 @@ COMMANDS: Final = {
         _blacklist, "Show whom the node has a session with: role, address, round trip, score, standing."
     ),
     "rotate": Place(_rotate, "Let a node listen on another port."),
+    "sink": Place(_sink, "Keep a PostgreSQL, or files, filled from a node's change feed."),
     "devnet": Place(_devnet, "A local network of real nodes, for trying things out."),
     "sim": Place(_sim, "Real nodes in a simulated network, repeatable from a seed."),
     "fiber": Place(_fiber, "Programs written for Fiber, unmodified."),

@@ -1,0 +1,228 @@
+"""Commands for sinks of the change feed: postgres, parquet, status, rls.
+
+Owns what is asked and printed. A sink is a process of its own beside the node: when it dies the node does not notice.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from mycelium.cli import output, progress
+from mycelium.cli.target import (
+    Account,
+    Config,
+    EnvFile,
+    Hotkey,
+    Json,
+    KeyFile,
+    Target,
+    Timeout,
+    Url,
+    Wallet,
+    WalletPath,
+)
+
+if TYPE_CHECKING:
+    from mycelium.sinks.interface import Sink
+    from mycelium.sinks.runner import Progress
+    from mycelium.sinks.schemafile import Given
+
+Dsn = Annotated[
+    str,
+    typer.Option(
+        "--dsn",
+        envvar="MYCELIUM_SINK_DSN",
+        help="Where PostgreSQL is: postgresql://USER@HOST:PORT/DATABASE. Its password rather in "
+        "PGPASSWORD or ~/.pgpass.",
+    ),
+]
+Name = Annotated[
+    str, typer.Option("--name", help="Of this sink among those of the database: each has its own position.")
+]
+Schema = Annotated[
+    Path | None, typer.Option("--schema", metavar="FILE", help="TOML with the columns of tables, and where they lie.")
+]
+Spaces = Annotated[
+    list[str] | None, typer.Option("--space", help="Only this space; may be given again. Else all but sys.")
+]
+Tables = Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be given again.")]
+Again = Annotated[bool, typer.Option("--again", help="Fill it anew at the start, whatever it holds.")]
+
+_REPORT_S: Final = 10.0
+"""Between two lines of progress with --json."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("postgres")(postgres)
+    app.command("status")(status)
+
+
+def postgres(
+    dsn: Dsn,
+    name: Name = "main",
+    schema: Schema = None,
+    space: Spaces = None,
+    table: Tables = None,
+    again: Again = False,
+    config: Config = None,
+    env_file: EnvFile = None,
+    url: Url = None,
+    account: Account = None,
+    wallet: Wallet = None,
+    hotkey: Hotkey = None,
+    wallet_path: WalletPath = None,
+    key_file: KeyFile = None,
+    timeout: Timeout = 30.0,
+    json: Json = False,
+) -> None:
+    """Keep tables of a PostgreSQL filled from a node, until Ctrl-C.
+
+    First all rows, then every change as it becomes durable at the node. Each
+    table of the node is one of PostgreSQL, with typed columns: those that the
+    file of --schema gives, else those that a sample of values suggests; what
+    has no column is kept in _rest, as JSON. The position of the feed is in the
+    transaction of the rows: whatever is killed, nothing is lost or counted
+    twice. What passes by itself (PostgreSQL down, full, locked; the node away)
+    is said and waited for; what must be mended ends it with exit code 2, and
+    it goes on where it was when it is started again.
+
+    Examples:
+
+        mycelium sink postgres --dsn postgresql://me@localhost/facts --config node.toml
+
+        mycelium sink postgres --dsn "$DSN" --space main --schema tables.toml --config node.toml
+    """
+    target = Target(config, env_file, url, account, wallet, hotkey, wallet_path, key_file, timeout)
+    with output.guard(json=json):
+        from mycelium.sinks.postgres.sink import PostgresSink
+
+        say = _sayer(json)
+        sink = PostgresSink(
+            dsn, name, _given(schema), wanted=_wanted(space, table), again=again, say=say
+        )
+        output.run(_run(target, sink, space, table, say, json=json))
+
+
+def _given(path: Path | None) -> Given:
+    from mycelium.sinks import schemafile
+
+    return schemafile.Given() if path is None else schemafile.read(path)
+
+
+def _wanted(spaces: list[str] | None, tables: list[str] | None) -> str:
+    """What of the feed is asked for, as text that is equal for equal questions."""
+    return output.json_text([sorted(set(spaces or [])) or None, sorted(set(tables or [])) or None])
+
+
+def _sayer(json: bool) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        if json:
+            output.emit({"event": "said", "text": text})
+        else:
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+
+    return say
+
+
+async def _run(
+    target: Target,
+    sink: Sink,
+    spaces: list[str] | None,
+    tables: list[str] | None,
+    say: Callable[[str], None],
+    *,
+    json: bool,
+) -> None:
+    """Run a sink on the node of the options."""
+    from mycelium.node.remote import connect
+    from mycelium.sinks.runner import Runner
+
+    url, keypair, account = target.resolve()
+    shown = _Shown(json)
+
+    def dial() -> Any:
+        return connect(url, keypair, account, timeout_s=target.timeout)
+
+    runner = Runner(dial, sink, spaces or None, tables or None, say=say, on_progress=shown)
+    try:
+        await runner.run()
+    finally:
+        shown.clear()
+
+
+class _Shown:
+    """Progress: a line that is written over on a terminal, with --json an object now and then."""
+
+    def __init__(self, json: bool) -> None:
+        import time
+
+        self._json = json
+        self._clock = time.monotonic
+        self._last: tuple[str, float] = ("", 0.0)
+        self._line = progress.Line("rows read", "rows", on=not json)
+
+    def __call__(self, done: Progress) -> None:
+        if not self._json:
+            if done.phase == "filling":
+                self._line.at(done.rows)
+            else:
+                self._line.clear()
+        now_s = self._clock()
+        if done.phase == self._last[0] and now_s - self._last[1] < _REPORT_S:
+            return
+        first = done.phase != self._last[0]
+        self._last = (done.phase, now_s)
+        if self._json:
+            output.emit(
+                {
+                    "event": done.phase,
+                    "rows": done.rows,
+                    "changes": done.changes,
+                    "batches": done.batches,
+                    "lag": done.lag,
+                    "cursor": None if done.position is None else str(done.position.cursor),
+                    "waits_for": done.waits_for,
+                }
+            )
+        elif first and done.phase == "live":
+            output.line(f"follows the node's feed; {done.rows:,} rows were read" if done.rows else "follows the node's feed")
+
+    def clear(self) -> None:
+        self._line.clear()
+
+
+def status(dsn: Dsn, json: Json = False) -> None:
+    """Print how far the sinks of a PostgreSQL are.
+
+    Reads the database alone, so the sinks and the node need not run. LAG is
+    in batches, as of the last one that was written.
+
+    Example:
+
+        mycelium sink status --dsn postgresql://me@localhost/facts
+    """
+    with output.guard(json=json):
+        from mycelium.sinks.postgres import report
+
+        sinks = report.read(dsn)
+        for sink in sinks:
+            if json:
+                output.emit(sink)
+                continue
+            filled = "not filled yet" if sink["cursor"] is None else f"at {sink['cursor']}"
+            output.line(
+                f"{sink['name']}: {filled}, lag {sink['lag']}, {sink['changes']:,} changes, "
+                f"written {sink['written_s_ago']:.0f} s ago"
+            )
+            for table in sink["tables"]:
+                columns = ", ".join(f"{name} {kind}" for name, kind in table["columns"].items())
+                output.line(f"  {table['table']} ({table['merge']}) -> {table['relation']}: {columns}")
+        if not sinks and not json:
+            output.line("no sink has written to this database")

@@ -1,0 +1,327 @@
+"""Keeps a sink filled from a node's feed: fill, follow, and begin again where the feed cannot go on. For ever.
+
+Owns when what is called; knows neither the node's wire nor the sink's database. Everything that passes by itself is
+said once in one line, and tried again after a wait that grows; what an operator must mend is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from mycelium.config import (
+    SINK_BACKOFF_MAX_MS,
+    SINK_BACKOFF_MIN_MS,
+    SINK_FILL_ROWS,
+    SINK_GROUP_BYTES_MAX,
+)
+from mycelium.database.access import SYS
+from mycelium.errors import FeedBehind, FeedRewound, LinkClosed, LinkError, SinkUnreachable, StoreClosed
+from mycelium.feed.batch import ExportRow, FeedBatch
+from mycelium.feed.cursor import Cursor
+from mycelium.sinks.interface import Position, Sink
+
+
+class Feeds(Protocol):
+    """What is asked of a node: `Node` and what `mycelium.connect` gives have it."""
+
+    def feed(
+        self,
+        after: Cursor | None = None,
+        spaces: Sequence[str] | None = None,
+        tables: Sequence[str] | None = None,
+    ) -> AsyncGenerator[FeedBatch, None]:
+        """Batches after a cursor; ends with FeedBehind or FeedRewound where it cannot go on."""
+        ...
+
+    def export(self, spaces: Sequence[str] | None = None, tables: Sequence[str] | None = None) -> Export:
+        """All rows as of a cursor."""
+        ...
+
+
+class Export(Protocol):
+    """An export: where it stands, then its rows."""
+
+    async def start(self) -> Cursor: ...
+
+    def __aiter__(self) -> AsyncIterator[ExportRow]: ...
+
+    async def aclose(self) -> None: ...
+
+
+Dial = Callable[[], AbstractAsyncContextManager[Feeds]]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a runner has done so far. lag: batches that the node had and the sink had not, when it last wrote."""
+
+    phase: str = "starting"
+    rows: int = 0
+    changes: int = 0
+    batches: int = 0
+    fills: int = 0
+    lag: int = 0
+    position: Position | None = None
+    waits_for: str = ""
+    """Why it waits now; "" while it works."""
+
+
+class Gather:
+    """Batches on their way to the sink: as many as one transaction takes, at once when nothing else comes. Bounded.
+
+    One task puts, another takes. wait_s: how long `take` may wait for more.
+    """
+
+    def __init__(self, changes_max: int, wait_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._changes_max = changes_max
+        self._wait_s = wait_s
+        self._clock = clock
+        self._batches: list[FeedBatch] = []
+        self._changes = 0
+        self._bytes = 0
+        self._first_s = 0.0
+        self._ended: BaseException | None = None
+        self._some = asyncio.Event()
+        self._full = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def put(self, batch: FeedBatch) -> None:
+        """One more, once there is room."""
+        await self._room.wait()
+        if not self._batches:
+            self._first_s = self._clock()
+        self._batches.append(batch)
+        self._changes += len(batch.changes)
+        self._bytes += sum([len(change.key) + len(change.value) for change in batch.changes])
+        if self._changes >= self._changes_max or self._bytes >= SINK_GROUP_BYTES_MAX:
+            self._room.clear()
+            self._full.set()
+        self._some.set()
+
+    def end(self, error: BaseException) -> None:
+        """No more come, for this reason."""
+        self._ended = error
+        self._some.set()
+        self._full.set()
+
+    async def take(self) -> list[FeedBatch]:
+        """What is there, once there is something; raises what ended it when everything was taken."""
+        await self._some.wait()
+        if self._batches and self._wait_s > 0 and not self._full.is_set():
+            left_s = self._first_s + self._wait_s - self._clock()
+            try:
+                async with asyncio.timeout(max(0.0, left_s)):
+                    await self._full.wait()
+            except TimeoutError:
+                pass  # what there is must do
+        taken, self._batches = self._batches, []
+        self._changes = self._bytes = 0
+        self._room.set()
+        if self._ended is None:
+            self._some.clear()
+            self._full.clear()
+        elif not taken:
+            raise self._ended
+        return taken
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Waits that double from one failure to the next, with a random half; from the start again after a success."""
+
+    rng: random.Random = field(default_factory=random.Random)
+    failures: int = 0
+
+    def next_s(self) -> float:
+        """Seconds to wait now."""
+        ceiling_ms = min(SINK_BACKOFF_MAX_MS, SINK_BACKOFF_MIN_MS * 2 ** min(self.failures, 16))
+        self.failures += 1
+        return float(ceiling_ms * (0.5 + self.rng.random() / 2) / 1000)
+
+
+_LAST_WORD_S: Final = 60.0
+"""A wait for another reason than before is said at once, for the same reason once a minute."""
+
+
+class Runner:
+    """dial: connects to the node. spaces, tables: what of it; None is everything that it lets read, without `sys`.
+
+    say: is told what an operator should know, one line each. on_progress: is called after each step.
+    """
+
+    def __init__(
+        self,
+        dial: Dial,
+        sink: Sink,
+        spaces: Sequence[str] | None = None,
+        tables: Sequence[str] | None = None,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._dial = dial
+        self._sink = sink
+        self._spaces = None if spaces is None else list(spaces)
+        self._tables = None if tables is None else list(tables)
+        self._say = say
+        self._on_progress = on_progress
+        self._sleep = sleep
+        self._clock = clock
+        self._backoff = Backoff(rng or random.Random())
+        self._said = ("", 0.0)
+        self._written = -1
+        self.progress = Progress()
+
+    async def run(self) -> None:
+        """For ever. SchemaConflict, ConfigError, Unauthorised and their like: what somebody must mend."""
+        try:
+            while True:
+                try:
+                    await self._session()
+                except (SinkUnreachable, LinkError, StoreClosed) as error:
+                    await self._wait(error)
+        finally:
+            await self._sink.close()
+
+    async def _session(self) -> None:
+        """From the opening of the sink until something fails."""
+        position = await self._sink.open()
+        async with self._dial() as node:
+            while True:
+                if position is None:
+                    position = await self._fill(node)
+                self._working("live", position)
+                try:
+                    await self._follow(node, position)
+                except FeedBehind as error:
+                    self._say(f"the feed does not go on from here, so all rows are read again: {error}")
+                    position = None
+                    if self.progress.batches == self._written:
+                        # A fill that takes longer than the node keeps its feed must not be all that it does.
+                        await self._sleep(self._backoff.next_s())
+                    self._written = self.progress.batches
+                except FeedRewound as error:
+                    position = await self._rewound(node, error)
+
+    async def _follow(self, node: Feeds, position: Position) -> None:
+        """Write batch after batch. Raises what ends the feed, after everything before it was written."""
+        gather = Gather(self._sink.gather_changes, self._sink.gather_s, self._clock)
+        reader = asyncio.create_task(self._read(node, position, gather))
+        try:
+            while True:
+                group = await gather.take()
+                last = group[-1]
+                position = position.at(last.cursor)
+                wanted = [batch for batch in group if self._wants(batch)]
+                await self._sink.apply(wanted, position)
+                self.progress.batches += len(wanted)
+                self.progress.changes += sum([len(batch.changes) for batch in wanted])
+                self.progress.lag = max(0, last.newest - last.cursor.index)
+                self._working("live", position)
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _read(self, node: Feeds, position: Position, gather: Gather) -> None:
+        try:
+            async with aclosing(
+                node.feed(after=position.cursor, spaces=self._spaces, tables=self._tables)
+            ) as feed:
+                async for batch in feed:
+                    if position.has(batch):
+                        if batch.cursor.index > position.cursor.index:
+                            await gather.put(_empty(batch))
+                    else:
+                        await gather.put(batch)
+            gather.end(LinkClosed("the node's feed ended"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, `take` raises it in the other task
+            gather.end(error)
+
+    def _wants(self, batch: FeedBatch) -> bool:
+        """`sys` holds policies and seals, which are nobody's data unless they are asked for."""
+        return bool(batch.changes) and (self._spaces is not None or batch.space != SYS)
+
+    async def _fill(self, node: Feeds) -> Position:
+        """All rows as of one cursor."""
+        async with aclosing(node.export(spaces=self._spaces, tables=self._tables)) as export:
+            cursor = await export.start()
+            position = Position(cursor)
+            await self._stage(export, None, cursor)
+        await self._sink.finish(position)
+        self.progress.fills += 1
+        return position
+
+    async def _rewound(self, node: Feeds, error: FeedRewound) -> Position | None:
+        """The rows of one space anew; the others go on where they were. None: everything is to be filled."""
+        self._say(f"rows of the space {error.space} were made anew, so they are read again: {error}")
+        if not error.cursor or not error.space:
+            return None
+        after = Cursor.parse(error.cursor)
+        async with aclosing(node.export(spaces=[error.space], tables=self._tables)) as export:
+            cursor = await export.start()
+            if after.generation != cursor.generation:
+                return None
+            before = self.progress.position or Position(after)
+            # What the export has of the space is ahead of the feed, where other spaces go on.
+            position = Position(after, {**before.at(after).floors, error.space: cursor.index})
+            await self._stage(export, [error.space], cursor)
+        await self._sink.finish(position)
+        self.progress.fills += 1
+        return position
+
+    async def _stage(self, export: Export, spaces: list[str] | None, cursor: Cursor) -> None:
+        self.progress.rows = 0
+        await self._sink.begin(spaces, cursor)
+        await self._export(export)
+
+    async def _export(self, export: Export) -> None:
+        rows: list[ExportRow] = []
+        size = 0
+        async for row in export:
+            if row.space == SYS and self._spaces is None:
+                continue
+            rows.append(row)
+            size += len(row.key) + len(row.value)
+            if len(rows) >= SINK_FILL_ROWS or size >= SINK_GROUP_BYTES_MAX:
+                await self._sink.fill(rows)
+                self.progress.rows += len(rows)
+                self._working("filling", self.progress.position)
+                rows, size = [], 0
+        if rows:
+            await self._sink.fill(rows)
+            self.progress.rows += len(rows)
+            self._working("filling", self.progress.position)
+
+    def _working(self, phase: str, position: Position | None) -> None:
+        if self.progress.waits_for:
+            self._say(f"it goes on: {phase}")
+        self._backoff.failures = 0
+        self.progress.phase, self.progress.position, self.progress.waits_for = phase, position, ""
+        self._said = ("", 0.0)
+        self._on_progress(self.progress)
+
+    async def _wait(self, error: Exception) -> None:
+        text = str(error) or type(error).__name__
+        now_s = self._clock()
+        if text != self._said[0] or now_s - self._said[1] >= _LAST_WORD_S:
+            self._said = (text, now_s)
+            self._say(f"waiting: {text}")
+        self.progress.phase, self.progress.waits_for = "waiting", text
+        self._on_progress(self.progress)
+        await self._sink.close()
+        await self._sleep(self._backoff.next_s())
+
+
+def _empty(batch: FeedBatch) -> FeedBatch:
+    """The place of a batch whose changes the sink has."""
+    return replace(batch, changes=())
