@@ -1,4 +1,4 @@
-"""Shared by the tests of the PostgreSQL sink: runs one on a fake node, and reads back what it wrote as a node shows it."""
+"""Shared by the tests of the PostgreSQL sink: runs one, and reads back what it wrote as a node shows it."""
 
 from __future__ import annotations
 

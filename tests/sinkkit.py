@@ -1,9 +1,10 @@
-"""Shared by the tests of sinks: a node made of the oracle of merging, that gives feeds and exports as a real one does."""
+"""Shared by the tests of sinks: a node made of the oracle of merging, with feeds and exports as a real one has."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -37,7 +38,7 @@ class FakeNode:
         self.exports: list[object] = []
         self._seqs: dict[bytes, int] = {}
         self._hlc = T0_MS << 16
-        self._grew = asyncio.Event()
+        self.grew = asyncio.Event()
         self.up = True
         self._readers: set[asyncio.Task] = set()
 
@@ -67,7 +68,7 @@ class FakeNode:
             Cursor(self.generation, index), index, name, space, who, 1, seq, len(changes), 1, hlc, found
         )
         self.batches.append(batch)
-        self._grew.set()
+        self.grew.set()
         return batch
 
     def set(self, table: str, key: str | bytes, value, **more) -> FeedBatch:
@@ -142,27 +143,8 @@ class FakeNode:
             raise LinkClosed("the node is down")
         yield self
 
-    async def feed(self, after=None, spaces=None, tables=None) -> AsyncIterator[FeedBatch]:
-        index = len(self.batches) if after is None else after.index
-        if after is not None and (after.generation != self.generation or index + 1 < self.oldest):
-            raise FeedBehind("the cursor is older than what is kept")
-        while True:
-            while index < len(self.batches):
-                index += 1
-                if index in self.rewind:
-                    raise self.rewind.pop(index)
-                batch = self.batches[index - 1]
-                if spaces is not None and batch.space not in spaces:
-                    continue
-                changes = batch.changes
-                if tables is not None:
-                    changes = tuple(change for change in changes if change.table in tables)
-                self.fed.append(index)
-                yield _with(batch, newest=len(self.batches), changes=changes)
-            self._grew.clear()
-            await self._grew.wait()
-            if not self.up:
-                raise LinkClosed("the node went away")
+    def feed(self, after=None, spaces=None, tables=None) -> FakeFeed:
+        return FakeFeed(self, after, spaces, tables)
 
     def export(self, spaces=None, tables=None) -> FakeExport:
         self.exports.append(spaces)
@@ -171,7 +153,52 @@ class FakeNode:
     def go(self) -> None:
         """The node ends."""
         self.up = False
-        self._grew.set()
+        self.grew.set()
+
+
+class FakeFeed:
+    def __init__(self, node: FakeNode, after, spaces, tables) -> None:
+        self._node = node
+        self._after = after
+        self._spaces = spaces
+        self._tables = tables
+        self._index = len(node.batches) if after is None else after.index
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self._node.generation, self._index)
+
+    def __aiter__(self) -> FakeFeed:
+        return self
+
+    async def __anext__(self) -> FeedBatch:
+        node = self._node
+        after = self._after
+        if after is not None and (after.generation != node.generation or self._index + 1 < node.oldest):
+            raise FeedBehind("the cursor is older than what is kept")
+        while True:
+            while self._index < len(node.batches):
+                self._index += 1
+                if self._index in node.rewind:
+                    raise node.rewind.pop(self._index)
+                batch = node.batches[self._index - 1]
+                if self._spaces is None or batch.space in self._spaces:
+                    node.fed.append(self._index)
+                    return self._shown(batch)
+            node.grew.clear()
+            await node.grew.wait()
+            if not node.up:
+                raise LinkClosed("the node went away")
+
+    def _shown(self, batch: FeedBatch) -> FeedBatch:
+        changes = tuple(
+            change for change in batch.changes if self._tables is None or change.table in self._tables
+        )
+        fields = (batch.id, batch.space, batch.account, batch.generation, batch.seq_first, batch.count)
+        return FeedBatch(batch.cursor, len(self._node.batches), *fields, 1, batch.hlc_first, changes)
+
+    async def aclose(self) -> None:
+        pass
 
 
 class FakeExport:
@@ -182,22 +209,12 @@ class FakeExport:
     async def start(self) -> Cursor:
         return self.cursor
 
-    def __aiter__(self):
-        return self
-
-    async def __anext__(self) -> ExportRow:
-        for row in self._rows:
-            return row
-        raise StopAsyncIteration
+    async def pages(self) -> AsyncIterator[list[ExportRow]]:
+        while page := list(itertools.islice(self._rows, 100)):
+            yield page
 
     async def aclose(self) -> None:
         pass
-
-
-def _with(batch: FeedBatch, **more) -> FeedBatch:
-    import dataclasses
-
-    return dataclasses.replace(batch, **more)
 
 
 def _key(key: str | bytes) -> bytes:

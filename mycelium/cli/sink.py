@@ -45,7 +45,8 @@ Name = Annotated[
     str, typer.Option("--name", help="Of this sink among those of the database: each has its own position.")
 ]
 Schema = Annotated[
-    Path | None, typer.Option("--schema", metavar="FILE", help="TOML with the columns of tables, and where they lie.")
+    Path | None,
+    typer.Option("--schema", metavar="FILE", help="TOML with the columns of tables, and where they lie."),
 ]
 Spaces = Annotated[
     list[str] | None, typer.Option("--space", help="Only this space; may be given again. Else all but sys.")
@@ -103,9 +104,7 @@ def postgres(
         from mycelium.sinks.postgres.sink import PostgresSink
 
         say = _sayer(json)
-        sink = PostgresSink(
-            dsn, name, _given(schema), wanted=_wanted(space, table), again=again, say=say
-        )
+        sink = PostgresSink(dsn, name, _given(schema), wanted=_wanted(space, table), again=again, say=say)
         output.run(_run(target, sink, space, table, say, json=json))
 
 
@@ -192,7 +191,11 @@ class _Shown:
                 }
             )
         elif first and done.phase == "live":
-            output.line(f"follows the node's feed; {done.rows:,} rows were read" if done.rows else "follows the node's feed")
+            output.line(
+                f"follows the node's feed; {done.rows:,} rows were read"
+                if done.rows
+                else "follows the node's feed"
+            )
 
     def clear(self) -> None:
         self._line.clear()

@@ -54,6 +54,14 @@ class Export:
         self._within = within
         self._committer = database.committer
 
+    async def start(self) -> Cursor:
+        """The cursor, as of an export of another process."""
+        return self.cursor
+
+    async def aclose(self) -> None:
+        """Let go of the store's iterators."""
+        self._scans.clear()
+
     async def pages(self) -> AsyncIterator[list[ExportRow]]:
         """Up to EXPORT_SLICE_ROWS rows each, space by space, in the order of row keys. Not before they are durable."""
         await self._committer.wait(self.cursor.index)

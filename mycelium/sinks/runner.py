@@ -9,22 +9,44 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from mycelium.config import (
+from mycelium.config.sinks import (
     SINK_BACKOFF_MAX_MS,
     SINK_BACKOFF_MIN_MS,
     SINK_FILL_ROWS,
     SINK_GROUP_BYTES_MAX,
+    SINK_IDLE_S,
 )
 from mycelium.database.access import SYS
 from mycelium.errors import FeedBehind, FeedRewound, LinkClosed, LinkError, SinkUnreachable, StoreClosed
 from mycelium.feed.batch import ExportRow, FeedBatch
 from mycelium.feed.cursor import Cursor
 from mycelium.sinks.interface import Position, Sink
+
+
+class Feed(Protocol):
+    """An iterator of batches without end. cursor: everything up to it was given, or is of no concern here."""
+
+    @property
+    def cursor(self) -> Cursor | None: ...
+
+    def __aiter__(self) -> AsyncIterator[FeedBatch]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Export(Protocol):
+    """All rows as of a cursor, in pages."""
+
+    async def start(self) -> Cursor: ...
+
+    def pages(self) -> AsyncIterator[list[ExportRow]]: ...
+
+    async def aclose(self) -> None: ...
 
 
 class Feeds(Protocol):
@@ -35,23 +57,13 @@ class Feeds(Protocol):
         after: Cursor | None = None,
         spaces: Sequence[str] | None = None,
         tables: Sequence[str] | None = None,
-    ) -> AsyncGenerator[FeedBatch, None]:
+    ) -> Feed:
         """Batches after a cursor; ends with FeedBehind or FeedRewound where it cannot go on."""
         ...
 
     def export(self, spaces: Sequence[str] | None = None, tables: Sequence[str] | None = None) -> Export:
-        """All rows as of a cursor."""
+        """All rows as of now."""
         ...
-
-
-class Export(Protocol):
-    """An export: where it stands, then its rows."""
-
-    async def start(self) -> Cursor: ...
-
-    def __aiter__(self) -> AsyncIterator[ExportRow]: ...
-
-    async def aclose(self) -> None: ...
 
 
 Dial = Callable[[], AbstractAsyncContextManager[Feeds]]
@@ -98,8 +110,8 @@ class Gather:
         if not self._batches:
             self._first_s = self._clock()
         self._batches.append(batch)
-        self._changes += len(batch.changes)
-        self._bytes += sum([len(change.key) + len(change.value) for change in batch.changes])
+        self._changes += batch.count
+        self._bytes += len(batch.raw) if batch.raw is not None else _size(batch)
         if self._changes >= self._changes_max or self._bytes >= SINK_GROUP_BYTES_MAX:
             self._room.clear()
             self._full.set()
@@ -111,9 +123,16 @@ class Gather:
         self._some.set()
         self._full.set()
 
-    async def take(self) -> list[FeedBatch]:
-        """What is there, once there is something; raises what ended it when everything was taken."""
-        await self._some.wait()
+    async def take(self, idle_s: float) -> list[FeedBatch]:
+        """What is there, once there is something; [] after a time with nothing. Raises what ended it, after the last.
+
+        When it gives [], nothing lies between the feed and its taker.
+        """
+        try:
+            async with asyncio.timeout(idle_s):
+                await self._some.wait()
+        except TimeoutError:
+            return []
         if self._batches and self._wait_s > 0 and not self._full.is_set():
             left_s = self._first_s + self._wait_s - self._clock()
             try:
@@ -177,7 +196,7 @@ class Runner:
         self._on_progress = on_progress
         self._sleep = sleep
         self._clock = clock
-        self._backoff = Backoff(rng or random.Random())
+        self._backoff = Backoff(rng or random.Random())  # noqa: S311 - spreads attempts, guards nothing
         self._said = ("", 0.0)
         self._written = -1
         self.progress = Progress()
@@ -213,43 +232,35 @@ class Runner:
                 except FeedRewound as error:
                     position = await self._rewound(node, error)
 
-    async def _follow(self, node: Feeds, position: Position) -> None:
+    async def _follow(self, node: Feeds, first: Position) -> None:
         """Write batch after batch. Raises what ends the feed, after everything before it was written."""
         gather = Gather(self._sink.gather_changes, self._sink.gather_s, self._clock)
-        reader = asyncio.create_task(self._read(node, position, gather))
+        position = first
+        feed = node.feed(after=first.cursor, spaces=self._spaces, tables=self._tables)
+        reader = asyncio.create_task(_read(feed, first, gather))
         try:
             while True:
-                group = await gather.take()
-                last = group[-1]
-                position = position.at(last.cursor)
-                wanted = [batch for batch in group if self._wants(batch)]
+                group = await gather.take(SINK_IDLE_S)
+                if group:
+                    cursor, self.progress.lag = group[-1].cursor, group[-1].newest - group[-1].cursor.index
+                elif feed.cursor is not None and feed.cursor > position.cursor:
+                    # What the node applied meanwhile is of no concern here, and all that came is written.
+                    cursor, self.progress.lag = feed.cursor, 0
+                else:
+                    continue
+                wanted = [batch for batch in group if self._wants(batch) and not first.has(batch)]
+                position = position.at(cursor)
                 await self._sink.apply(wanted, position)
                 self.progress.batches += len(wanted)
                 self.progress.changes += sum([len(batch.changes) for batch in wanted])
-                self.progress.lag = max(0, last.newest - last.cursor.index)
                 self._working("live", position)
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def _read(self, node: Feeds, position: Position, gather: Gather) -> None:
-        try:
-            async with aclosing(
-                node.feed(after=position.cursor, spaces=self._spaces, tables=self._tables)
-            ) as feed:
-                async for batch in feed:
-                    if position.has(batch):
-                        if batch.cursor.index > position.cursor.index:
-                            await gather.put(_empty(batch))
-                    else:
-                        await gather.put(batch)
-            gather.end(LinkClosed("the node's feed ended"))
-        except Exception as error:  # noqa: BLE001 - whatever it is, `take` raises it in the other task
-            gather.end(error)
-
     def _wants(self, batch: FeedBatch) -> bool:
         """`sys` holds policies and seals, which are nobody's data unless they are asked for."""
-        return bool(batch.changes) and (self._spaces is not None or batch.space != SYS)
+        return self._spaces is not None or batch.space != SYS
 
     async def _fill(self, node: Feeds) -> Position:
         """All rows as of one cursor."""
@@ -287,11 +298,10 @@ class Runner:
     async def _export(self, export: Export) -> None:
         rows: list[ExportRow] = []
         size = 0
-        async for row in export:
-            if row.space == SYS and self._spaces is None:
-                continue
-            rows.append(row)
-            size += len(row.key) + len(row.value)
+        async for page in export.pages():
+            found = [row for row in page if self._spaces is not None or row.space != SYS]
+            rows += found
+            size += sum([len(row.key) + len(row.value) for row in found])
             if len(rows) >= SINK_FILL_ROWS or size >= SINK_GROUP_BYTES_MAX:
                 await self._sink.fill(rows)
                 self.progress.rows += len(rows)
@@ -322,6 +332,17 @@ class Runner:
         await self._sleep(self._backoff.next_s())
 
 
-def _empty(batch: FeedBatch) -> FeedBatch:
-    """The place of a batch whose changes the sink has."""
-    return replace(batch, changes=())
+async def _read(feed: Feed, first: Position, gather: Gather) -> None:
+    """Put what the feed gives into `gather`, and how it ended."""
+    try:
+        async with aclosing(feed):
+            async for batch in feed:
+                if batch.cursor > first.cursor:
+                    await gather.put(batch)
+        gather.end(LinkClosed("the node's feed ended"))
+    except Exception as error:  # noqa: BLE001 - whatever it is, `take` raises it in the other task
+        gather.end(error)
+
+
+def _size(batch: FeedBatch) -> int:
+    return sum([len(change.key) + len(change.value) for change in batch.changes])

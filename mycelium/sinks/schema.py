@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from mycelium.config import NAME_BYTES_MAX, SINK_COLUMNS_MAX, SINK_SAMPLE_SURE
+from mycelium.config import NAME_BYTES_MAX
+from mycelium.config.sinks import SINK_COLUMNS_MAX, SINK_SAMPLE_SURE
 
 KEY: Final = "key"
 REST: Final = "_rest"

@@ -1,8 +1,9 @@
-"""The PostgreSQL sink on a real server: what a node shows is what the tables hold, whatever comes in whatever portions."""
+"""The PostgreSQL sink on a real server: what a node shows is what the tables hold, in whatever portions it comes."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 
 import hypothesis.strategies as st
 import nodekit
@@ -221,7 +222,9 @@ SCALARS = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(2**63), 2**64 - 1),
-    st.floats(),
+    # Beyond 2^53 the shortest text of a whole float is another integer, which reads back as the same float.
+    st.floats(-(2**53), 2**53),
+    st.sampled_from([math.nan, math.inf, -math.inf, 1e300, -0.0]),
     st.text(st.characters(codec="utf-8"), max_size=5),
     st.binary(max_size=5),
     st.sampled_from(["a\0b", "\\N", "\\.", "tab\tnew\nline\\", {"$bytes": "x"}, {"$": 1}, 10**18, 0.1]),

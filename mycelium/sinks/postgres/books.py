@@ -58,9 +58,15 @@ class Books:
         """Make the sinks' own tables where they are not."""
         (there,) = await self._row(_THERE)
         if not there:
-            await self.schema(BOOKS)
-            for statement in _MAKE:
-                await self._connection.execute(statement)
+            async with self._connection.transaction():
+                await self.alone()
+                await self.schema(BOOKS)
+                for statement in _MAKE:
+                    await self._connection.execute(statement)
+
+    async def alone(self) -> None:
+        """No other sink makes anything until this transaction ends: IF NOT EXISTS fails when two ask at once."""
+        await self._row("SELECT pg_advisory_xact_lock(hashtextextended('mycelium sinks', 0))")
 
     async def schema(self, name: str) -> None:
         """Make a schema where it is not: whoever finds it there needs no right to make one."""
@@ -126,10 +132,12 @@ class Books:
             for space, name, merge, schema, relation, columns in await rows.fetchall()
         ]
 
-    async def taken(self) -> frozenset[Relation]:
-        """The relations that some sink writes to."""
-        rows = await self._connection.execute(f"SELECT relation_schema, relation_name FROM {BOOKS}.tables")
-        return frozenset(Relation(*row) for row in await rows.fetchall())
+    async def taken(self) -> dict[Relation, str]:
+        """The relations that sinks write to, and which of them."""
+        rows = await self._connection.execute(
+            f"SELECT relation_schema, relation_name, sink FROM {BOOKS}.tables"
+        )
+        return {Relation(schema, name): sink for schema, name, sink in await rows.fetchall()}
 
     async def enter(self, known: Known, described: str) -> None:
         """A table is written to from now on, or has other columns."""

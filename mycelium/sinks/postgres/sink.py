@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from mycelium.config import (
+from mycelium.config.sinks import (
     SINK_CONNECT_S,
     SINK_GROUP_CHANGES,
     SINK_LOCK_WAIT_S,
@@ -284,7 +284,15 @@ class PostgresSink:
             for _, payload in zip(range(SINK_SAMPLE_ROWS), payloads, strict=False):
                 sample.see(value_of(payload))
             layout = self._layout(source, sample.layout().columns)
-        relation = relation_of(source, self._given, await self._books.taken())
+        await self._books.alone()
+        taken = await self._books.taken()
+        own = frozenset(relation for relation, sink in taken.items() if sink == self._name)
+        relation = relation_of(source, self._given, own)
+        if relation in taken:
+            raise SchemaConflict(
+                f"{source} is to be written to {relation}, which the sink {taken[relation]!r} writes to",
+                "name another with `into`, or another schema_prefix, in the file of tables, and start again",
+            )
         known = Known(source, relation, layout.columns)
         target = _Target(known, layout)
         there = await self._books.columns(qualified(relation))
