@@ -1,0 +1,37 @@
+"""Limits of a fleet: several processes of one account. With unit and cost."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FLEET_SLOTS: Final = 16
+"""Slots of a space, unless the fleet's file says otherwise when its bucket is made. Each is an entry of the bucket."""
+FLEET_SLOTS_MAX: Final = 1_024
+FLEET_MEMBERS_MAX: Final = 128
+"""Members in the bucket. Everyone hears everyone's heartbeat, so what they hear together grows with the square."""
+FLEET_SPACES_MAX: Final = 64
+"""Spaces that one member holds; each is a name and a term in its heartbeat, 40 bytes or so."""
+FLEET_ENTRY_BYTES_MAX: Final = 16 * 1024
+"""An entry of the bucket that is read."""
+FLEET_ID_CHARS_MAX: Final = 32
+"""The name of a member."""
+FLEET_URL_CHARS_MAX: Final = 256
+FLEET_WHY_CHARS_MAX: Final = 160
+
+FLEET_LEASE_MS: Final = 2_500
+"""A member that has not renewed for so long is taken for gone. Shorter fails over sooner, and more often for nothing."""
+FLEET_LEASE_MIN_MS: Final = 500
+FLEET_LEASE_MAX_MS: Final = 60_000
+"""What another member claims for itself is not waited for longer than this."""
+FLEET_LEASE_OWN: Final = 0.8
+"""Of its lease a member relies on this part: what remains is for clocks that do not run equally fast."""
+FLEET_RENEWALS: Final = 3
+"""Heartbeats in one lease."""
+FLEET_TICK_MS: Final = 100
+"""Between two looks at what ran out; adds to a fail-over."""
+FLEET_RETRY_MS: Final = 100
+"""Before an entry is written again whose fate is not known, and before a late heartbeat is sent again."""
+FLEET_PUTS_MAX: Final = 64
+"""Entries of the bucket that one member writes at the same time."""
+FLEET_CLOSED_MAX: Final = 4_096
+"""Terms known to be closed that a member remembers of a space, 100 bytes each."""

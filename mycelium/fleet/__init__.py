@@ -1,0 +1,1 @@
+"""A fleet: several node processes on several machines for one account, which share its spaces slot by slot."""
