@@ -139,11 +139,15 @@ class Open(NamedTuple):
 
 
 class Close(NamedTuple):
-    """See to it that the term of an origin is closed, by a `seal` unless it is already. Tried until it is Closed."""
+    """See to it that the term of an origin is closed, by a `seal` unless it is already. Tried until it is Closed.
+
+    opened: where the stream has the term's `open`; a subject that ends before it was read from a server that is behind.
+    """
 
     space: str
     generation: str
     term: str
+    opened: int
 
 
 class Serve(NamedTuple):

@@ -30,7 +30,7 @@ from mycelium.config.fleet import (
 )
 from mycelium.fleet import events, records
 from mycelium.fleet.events import Effect, Event
-from mycelium.fleet.records import Member, Record, Shape, Slot, layout_key, member_key, slot_key
+from mycelium.fleet.records import Member, Record, Shape, Slot, Term, layout_key, member_key, slot_key
 from mycelium.fleet.view import View
 
 _ATTEMPTS_MAX: Final = 64
@@ -353,7 +353,7 @@ class Placement:
 
     def _renew(self, now_ms: int) -> list[Effect]:
         standing = self.view.members.get(self.me.member) if self._member else None
-        offer = {space: one.term for space, one in self._spaces.items() if one.ready}
+        offer = {space: Term(one.term, one.opened) for space, one in self._spaces.items() if one.ready}
         # It says first that it leaves, so that nobody gives it a slot meanwhile.
         told = standing is None or standing.leaving
         done = self._leaving and told and not any(map(self._mine, self.view.slots))
@@ -479,9 +479,7 @@ class Placement:
         one.blocked.pop(place, None)
         if self._mine(place):
             return self._keep(place, now_ms)
-        me = self.view.members.get(self.me.member)
-        offered = self._member and me is not None and bool(one.term) and me.spaces.get(space) == one.term
-        if not offered or self.view.desired(*place) != self.me.member:
+        if not self._offered(space) or self.view.desired(*place) != self.me.member:
             return []
         slot = self.view.slots.get(place)
         if slot is None:
@@ -496,21 +494,29 @@ class Placement:
                 return []
             key = (slot.generation, slot.term)
             if key not in one.closed:
-                return self._close(space, one, key)
+                return self._close(space, key, slot.opened if slot.stream == one.stream else 0)
             needed = max(needed, one.closed[key])
         if one.applied < needed:
             one.blocked[place] = needed
             return []
         return self._put(slot_key(*place), self._own(one, needed), now_ms)
 
-    def _close(self, space: str, one: _Space, key: tuple[str, str]) -> list[Effect]:
+    def _offered(self, space: str) -> bool:
+        """Whether the bucket says that this member may be given slots of the space."""
+        one, standing = self._spaces[space], self.view.members.get(self.me.member)
+        if not self._member or standing is None or not one.term:
+            return False
+        return standing.spaces.get(space) == (one.term, one.opened)
+
+    def _close(self, space: str, key: tuple[str, str], opened: int) -> list[Effect]:
+        one = self._spaces[space]
         if key in one.closing:
             return []
         one.closing.add(key)
-        return [events.Close(space, *key)]
+        return [events.Close(space, *key, opened)]
 
     def _own(self, one: _Space, after: int) -> Slot:
-        return Slot(self.me.member, self.me.token, one.term, after, one.stream)
+        return Slot(self.me.member, self.me.token, one.term, one.opened, after, one.stream)
 
     def _keep(self, place: Place, now_ms: int) -> list[Effect]:
         """A slot of this member's own: serve it, or give it to whom it belongs."""
@@ -529,7 +535,7 @@ class Placement:
             given = Slot(after=after, stream=one.stream)
             if desired is not None:
                 heir = self.view.members[desired]
-                given = Slot(desired, heir.generation, heir.spaces[place[0]], after, one.stream)
+                given = Slot(desired, heir.generation, *heir.spaces[place[0]], after, one.stream)
             return self._put(slot_key(*place), given, now_ms)
         if draining is not None and draining.after < 0:
             return []

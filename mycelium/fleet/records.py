@@ -30,8 +30,15 @@ Id = Annotated[str, Meta(pattern=f"^{_ID}$")]
 """A member's name, chosen by the operator."""
 Token = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 """64 bits in hex: a generation, an incarnation, a term."""
-Sequence = Annotated[int, Meta(ge=0, lt=2**63)]
+Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """A sequence number of a stream."""
+
+
+class Term(NamedTuple):
+    """In which term a member may write to a space, and the sequence number of its `open` in the space's stream."""
+
+    token: Token
+    opened: Sequence
 
 
 class Member(Struct, frozen=True, omit_defaults=True):
@@ -47,7 +54,7 @@ class Member(Struct, frozen=True, omit_defaults=True):
     beat: Annotated[int, Meta(ge=0)]
     lease_ms: int
     url: Annotated[str, Meta(max_length=FLEET_URL_CHARS_MAX)] = ""
-    spaces: Annotated[dict[str, Token], Meta(max_length=FLEET_SPACES_MAX)] = {}
+    spaces: Annotated[dict[str, Term], Meta(max_length=FLEET_SPACES_MAX)] = {}
     holds: Annotated[tuple[str, ...], Meta(max_length=FLEET_SPACES_MAX)] = ()
     version: Annotated[str, Meta(max_length=FLEET_WHY_CHARS_MAX)] = ""
     leaving: bool = False
@@ -66,14 +73,15 @@ class Member(Struct, frozen=True, omit_defaults=True):
 class Slot(Struct, frozen=True, omit_defaults=True):
     """`slot.<space>.<n>`: who has a slot. member "": nobody; term "" then.
 
-    It is that member's only while the term is the one in which it may write. after: what comes up to this sequence
-    number of the space's stream must be applied before the slot is served; of this `stream`, and nothing if there is
-    another now.
+    It is that member's only while the term, opened at `opened`, is the one in which it may write. after: what comes up
+    to this sequence number of the space's stream must be applied before the slot is served. Both are numbers of this
+    `stream`, and mean nothing in another.
     """
 
     member: Annotated[str, Meta(pattern=f"^({_ID})?$")] = ""
     generation: Annotated[str, Meta(pattern="^([0-9a-f]{16})?$")] = ""
     term: Annotated[str, Meta(pattern="^([0-9a-f]{16})?$")] = ""
+    opened: Sequence = 0
     after: Sequence = 0
     stream: Annotated[str, Meta(pattern="^([0-9a-f]{16})?$")] = ""
 

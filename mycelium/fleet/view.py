@@ -93,7 +93,8 @@ class View:
         member = self.members.get(found.member)
         if member is None or member.gone or member.generation != found.generation:
             return None
-        return found.member if member.spaces.get(space) == found.term else None
+        term = member.spaces.get(space)
+        return found.member if term is not None and term.token == found.term else None
 
 
 def _offered(member: Member) -> tuple[object, ...]:
