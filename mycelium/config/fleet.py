@@ -19,7 +19,7 @@ FLEET_URL_CHARS_MAX: Final = 256
 FLEET_WHY_CHARS_MAX: Final = 160
 
 FLEET_LEASE_MS: Final = 2_500
-"""A member that has not renewed for so long is taken for gone. Shorter fails over sooner, and more often for nothing."""
+"""A member that has not renewed for so long is taken for gone. Shorter fails over sooner, and oftener for nothing."""
 FLEET_LEASE_MIN_MS: Final = 500
 FLEET_LEASE_MAX_MS: Final = 60_000
 """What another member claims for itself is not waited for longer than this."""

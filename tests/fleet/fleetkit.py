@@ -83,6 +83,8 @@ class Store:
     def __init__(self):
         self.position = 0
         self.known = defaultdict(set)
+        self.own = 0
+        """How many batches of this member's own it has: the number of the last."""
 
 
 class Process:
@@ -154,8 +156,7 @@ class Process:
             case events.Close():
                 subject = self.world.subject(effect.generation)
                 procedure = publishing.close(subject, effect.term, effect.opened, self.incarnation)
-                answer = lambda seq: self.tell(events.Closed(*effect[:3], seq, self.world.stream_id))  # noqa: E731
-                self.run(procedure, answer)
+                self.run(procedure, lambda seq: self.closed(effect, seq))
             case events.Serve():
                 self.world.begins(self, effect.slot)
             case events.Drain():
@@ -169,10 +170,12 @@ class Process:
             case events.Left():
                 self.left = True
 
+    def closed(self, effect, seq):
+        self.tell(events.Closed(*effect[:3], seq, self.world.stream_id))
+
     def opened(self, term, seq):
         if term is self.opening:
             self.term = term
-            self.world.terms[term.token] = seq
             self.tell(events.Opened(SPACE, term.token, seq, self.world.stream_id))
 
     def run(self, procedure, done, failed=None, answer=None):
@@ -208,16 +211,18 @@ class Process:
         self.waiting = []
         if not ready:
             return
-        self.inflight = (term, ready)
-        raw = repr((self.name, self.world.reigns_of(self, ready), ready)).encode()
+        self.inflight = (term, ready, self.store.own + 1)
+        raw = repr((self.name, ready)).encode()
         identity = b"%032d" % self.world.new_write()
-        self.world.batches[identity.hex()] = (self, term.token, ready)
+        self.world.batches[identity.hex()] = (self, self.store.own + 1, ready)
         self.run(term.publish(raw, bytes(64), identity), self.done, self.fenced)
 
     def done(self, seq):
-        _, ready = self.inflight
+        _, ready, number = self.inflight
         self.inflight = None
         self.last_own = max(self.last_own, seq)
+        # The follower may have brought it before the answer came.
+        self.store.own = max(self.store.own, number)
         for slot, write in ready:
             self.store.known[slot].add(write)
             self.world.acked[slot].add(write)
@@ -225,7 +230,7 @@ class Process:
         self.flush()
 
     def fenced(self, _):
-        term, ready = self.inflight
+        term, ready, _ = self.inflight
         self.inflight = None
         self.world.refused.update(write for _, write in ready)
         self.tell(events.Fenced(SPACE, term.token))
@@ -259,6 +264,8 @@ class Process:
         if found is not None:
             for slot, write in found[2]:
                 self.store.known[slot].add(write)
+            if found[0].generation == self.generation:
+                self.store.own = max(self.store.own, found[1])
         self.store.position = seq
         self.tell(events.Applied(SPACE, seq, self.world.stream_id))
 
@@ -280,9 +287,10 @@ class World:
         self.generations = {name: 0x1000 + number for number, name in enumerate(names)}
         self.stores = {name: Store() for name in names}
         self.members = {}
-        self.batches, self.terms = {}, {}
+        self.batches, self.current = {}, {}
         self.acked, self.read = defaultdict(set), defaultdict(set)
         self.refused = set()
+        self.numbers = Counter()
         self.writes = itertools.count(1)
         self.reign = {}
         self.began = defaultdict(list)
@@ -343,7 +351,8 @@ class World:
         position = process.store.position
         if not process.cut and position < len(self.stream.messages):
             process.later(process.apply, position + 1)
-        self.at(self.rng.uniform(0.5, 5), self.follow, process)
+        slow = self.rng.random() < self.faults * 0.01
+        self.at(self.rng.uniform(200, 1_500) if slow else self.rng.uniform(0.5, 5), self.follow, process)
 
     def crash(self, name):
         self.members[name].alive = False
@@ -421,10 +430,8 @@ class World:
         kind = message.headers.get(layout.KIND)
         generation = message.subject.rpartition(".")[2]
         if kind == layout.OPEN:
-            for other, (owner, _) in list(self.stream.closed.items()):
-                if other == term and owner == generation:
-                    raise Broken(f"term {term} was opened at {seq} after it had been closed")
-            self.current = getattr(self, "current", {})
+            if term in self.stream.closed:
+                raise Broken(f"term {term} was opened at {seq} after it had been closed")
             before = self.current.get(generation)
             if before not in (None, term):
                 self.stream.closed.setdefault(before, (generation, seq))
@@ -434,7 +441,10 @@ class World:
         else:
             if term in self.stream.closed:
                 raise Broken(f"I1: {seq} is of term {term}, which was closed at {self.stream.closed[term]}")
-            process, _, ready = self.batches[message.headers[layout.MESSAGE_ID]]
+            process, number, ready = self.batches[message.headers[layout.MESSAGE_ID]]
+            if number != self.numbers[generation] + 1:
+                raise Broken(f"{process.name} numbers a batch {number} after {self.numbers[generation]}")
+            self.numbers[generation] = number
             for slot, write in ready:
                 if self.reign[slot] != (process.name, term):
                     raise Broken(
@@ -450,7 +460,9 @@ class World:
             for place, write in self.batches[message.headers[layout.MESSAGE_ID]][2]
             if place == slot
         }
-        missing = there - process.store.known[slot]
+        # What it has in flight itself, and nobody was told of, it applies before it answers.
+        own = {write for _, write in process.inflight[1]} if process.inflight else set()
+        missing = there - process.store.known[slot] - own
         if missing:
             raise Broken(f"{process.name} begins to serve slot {slot} without {sorted(missing)}")
         term = process.placement.term(SPACE)
@@ -462,9 +474,6 @@ class World:
         for other in self.members.values():
             if other is not process and other.serves(slot):
                 raise Broken(f"I2: {other.name} serves slot {slot}, and so does {process.name}")
-
-    def reigns_of(self, process, ready):
-        return [self.reign[slot] for slot, _ in ready]
 
     # --- at rest ----------------------------------------------------------------------------------------
 

@@ -1,12 +1,12 @@
-"""The placement against a model: whatever is late, lost, stopped or killed, its promises hold, and then all is served."""
+"""The placement against a model: whatever is late, lost, stopped or killed, its promises hold, and then it serves."""
 
 from __future__ import annotations
 
 import pytest
-from fleet.fleetkit import LEASE_MS, World
-from hypothesis import HealthCheck, given, settings
+from fleet.fleetkit import LEASE_MS, World, peace
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 NAMES = "abc"
 SETTLED_MS = 12_000
@@ -97,19 +97,7 @@ class Anything(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "world"):
             return
-        world = self.world
-        world.faults = 0.0
-        for name, process in world.members.items():
-            world.heal(name)
-            process.resume()
-        if not any(process.alive for process in world.members.values()):
-            world.start("a")
-        world.run_until_settled(SETTLED_MS)
-        for slot in range(world.slots):
-            for process in world.members.values():
-                process.read(slot)
-        world.run(2_000)
-        world.check_end()
+        peace(self.world)
 
 
 Anything.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
