@@ -20,12 +20,15 @@ from mycelium.cli.target import (
     Hotkey,
     Json,
     KeyFile,
+    Session,
     Target,
     Timeout,
     Url,
     Wallet,
     WalletPath,
+    connected,
 )
+from mycelium.errors import UsageError
 
 if TYPE_CHECKING:
     from mycelium.sinks.interface import Sink
@@ -54,6 +57,17 @@ Spaces = Annotated[
 Tables = Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be given again.")]
 Again = Annotated[bool, typer.Option("--again", help="Fill it anew at the start, whatever it holds.")]
 
+Logins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--login", metavar="NAME=SS58", help="A user of the database and its account; may be given again."
+    ),
+]
+Document = Annotated[
+    Path | None,
+    typer.Option("--policy", metavar="FILE", help="A policy document, instead of the one in force."),
+]
+
 _REPORT_S: Final = 10.0
 """Between two lines of progress with --json."""
 
@@ -62,6 +76,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("postgres")(postgres)
     app.command("status")(status)
+    connected(app, "rls")(rls)
 
 
 def postgres(
@@ -229,3 +244,49 @@ def status(dsn: Dsn, json: Json = False) -> None:
                 output.line(f"  {table['table']} ({table['merge']}) -> {table['relation']}: {columns}")
         if not sinks and not json:
             output.line("no sink has written to this database")
+
+
+async def rls(
+    session: Session,
+    dsn: Dsn,
+    name: Name = "main",
+    logins: Logins = None,
+    policy: Document = None,
+    prefix: Annotated[str, typer.Option(help="Before the names of the roles that it makes.")] = "mycelium_",
+) -> None:
+    """Print a script that gives a sink's tables the read rights of the policy.
+
+    It makes a role of PostgreSQL for each role of the policy and for each
+    account that its rules name, and lets each see the rows whose keys it may
+    read: as row-level security, which PostgreSQL keeps whatever is asked.
+    --login makes a user of the database a member of the roles that it is. Run
+    it again when the policy changes or the sink has new tables; until then
+    nobody but the tables' owner sees those.
+
+    Example:
+
+        mycelium sink rls --dsn "$DSN" --login alice=5F3s... --config node.toml | psql "$DSN"
+    """
+    from mycelium.database.policy import DEFAULT, parse
+    from mycelium.sinks import rls as security
+    from mycelium.sinks.postgres import report
+
+    document = None if policy is None else policy.read_bytes()
+    if document is None:
+        found = await session.node.policy()
+        if found.digest is not None and found.document is None:
+            raise UsageError(
+                "the node does not have the document of the policy in force yet: try again in a while"
+            )
+        document = found.document
+    members = {member.account: member.role for member in (await session.node.epoch()).members}
+    script = security.script(
+        DEFAULT if document is None else parse(document),
+        report.tables(dsn, name),
+        dict(security.login(one, members) for one in logins or []),
+        prefix,
+    )
+    if session.json:
+        output.emit({"script": script})
+    else:
+        output.line(script.rstrip())

@@ -165,8 +165,8 @@ class Backoff:
         return float(ceiling_ms * (0.5 + self.rng.random() / 2) / 1000)
 
 
-_LAST_WORD_S: Final = 60.0
-"""A wait for another reason than before is said at once, for the same reason once a minute."""
+_AGAIN_S: Final = 60.0
+"""A wait is said once, and then once a minute, with the reason that it has by then."""
 
 
 class Runner:
@@ -197,7 +197,7 @@ class Runner:
         self._sleep = sleep
         self._clock = clock
         self._backoff = Backoff(rng or random.Random())  # noqa: S311 - spreads attempts, guards nothing
-        self._said = ("", 0.0)
+        self._said_s = 0.0
         self._written = -1
         self.progress = Progress()
 
@@ -317,14 +317,13 @@ class Runner:
             self._say(f"it goes on: {phase}")
         self._backoff.failures = 0
         self.progress.phase, self.progress.position, self.progress.waits_for = phase, position, ""
-        self._said = ("", 0.0)
         self._on_progress(self.progress)
 
     async def _wait(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
         now_s = self._clock()
-        if text != self._said[0] or now_s - self._said[1] >= _LAST_WORD_S:
-            self._said = (text, now_s)
+        if not self.progress.waits_for or now_s - self._said_s >= _AGAIN_S:
+            self._said_s = now_s
             self._say(f"waiting: {text}")
         self.progress.phase, self.progress.waits_for = "waiting", text
         self._on_progress(self.progress)

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import clikit
+import psycopg
 import pytest
 from pgsinkkit import query
 
@@ -144,3 +145,31 @@ def test_a_wrong_schema_file_is_named_with_its_line(config, dsn, tmp_path):
     _, err = clikit.run("sink", "postgres", "--dsn", dsn, "--config", config, "--schema", schema, code=2)
     assert f"{schema}:2: tables.records.columns.score has the type" in err
     assert f"{schema}:3: tables.records.columns.key cannot be a column's name" in err
+
+
+def test_the_script_of_read_rights(config, dsn, tmp_path):
+    clikit.invoke("put", "records", "b", '{"score": 2}', "--config", config)
+    with Sink("postgres", "--dsn", dsn, "--config", config) as sink:
+        sink.until("live")
+    query(dsn, "CREATE ROLE reader_of_this_test")
+    account = clikit.invoke_json("status", "--config", config)[0]["account"]
+    asked = ("sink", "rls", "--dsn", dsn, "--config", config)
+    script, _ = clikit.invoke(*asked, "--login", f"reader_of_this_test={account}")
+    assert "-- reader_of_this_test: owner, 5" in script
+    query(dsn, script)
+    see = "SELECT count(*) FROM mycelium_main.records"
+    assert _as("reader_of_this_test", dsn, see) == [(1,)]
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"version": 1, "rules": [{"who": "miner", "tables": "*", "may": ["read"]}]}')
+    query(dsn, clikit.invoke(*asked, "--policy", policy)[0])
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        _as("reader_of_this_test", dsn, see)
+    _, err = clikit.invoke(*asked, "--login", "reader", code=2)
+    assert "'reader' is no login: write NAME=SS58" in err
+    query(dsn, "DROP OWNED BY reader_of_this_test; DROP ROLE reader_of_this_test")
+
+
+def _as(role, dsn, statement):
+    with psycopg.connect(dsn) as connection:
+        connection.execute(f"SET ROLE {role}")
+        return connection.execute(statement).fetchall()
