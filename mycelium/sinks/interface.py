@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from mycelium.errors import UsageError
 from mycelium.feed.batch import ExportRow, FeedBatch
@@ -47,32 +47,29 @@ class Position:
 
 
 class Sink(Protocol):
-    """Where a feed is written to. Its methods are called one after the other, never two at once."""
+    """Where a feed is written to. Its methods are called one after the other; `prepare` while an `apply` goes on."""
 
     gather_s: float
-    """How long the runner may gather batches before it hands them over, and how many changes; 0: at once when idle."""
+    """How long the runner may gather batches before it hands them over; 0: at once when idle."""
     gather_changes: int
 
     async def open(self) -> Position | None:
         """Connect, again after an error. Its position; None: it wants all rows, then it is filled first."""
-        ...
 
     async def begin(self, spaces: Iterable[str] | None, cursor: Cursor) -> None:
         """A fill begins, as of a cursor: of these spaces, or of all. One that had begun and did not end is void."""
-        ...
 
     async def fill(self, rows: Sequence[ExportRow]) -> None:
         """Some of the rows. Readers of the sink must not see them yet."""
-        ...
 
     async def finish(self, position: Position) -> None:
         """All rows were given: at once and as a whole they replace what was there of the spaces, and this is kept."""
-        ...
 
-    async def apply(self, batches: Sequence[FeedBatch], position: Position) -> None:
-        """All of the batches and the position, or nothing. Of `lww`, `own` and `set` only changes that win count."""
-        ...
+    async def prepare(self, batches: Sequence[FeedBatch]) -> Any:
+        """The work on batches that needs no connection; it may simply return them."""
+
+    async def apply(self, prepared: Any, position: Position) -> None:
+        """All that was prepared and the position, or nothing. Of `lww`, `own`, `set` only changes that win count."""
 
     async def close(self) -> None:
         """Let go of what is open."""
-        ...

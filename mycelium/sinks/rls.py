@@ -57,7 +57,7 @@ def script(
     """
     groups = _groups(policy, prefix)
     lines = [
-        "-- Read rights of Mycelium's policy. Run it as the owner of the tables, with CREATEROLE: psql -v ON_ERROR_STOP=1 -f FILE",
+        "-- Read rights of Mycelium's policy. For the owner of the tables, with CREATEROLE: psql -v ON_ERROR_STOP=1",
         "BEGIN;",
     ]
     lines += [_create_role(name) for name, _ in groups]

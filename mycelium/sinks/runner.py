@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from mycelium.config.sinks import (
     SINK_BACKOFF_MAX_MS,
@@ -22,7 +22,15 @@ from mycelium.config.sinks import (
     SINK_IDLE_S,
 )
 from mycelium.database.access import SYS
-from mycelium.errors import FeedBehind, FeedRewound, LinkClosed, LinkError, SinkUnreachable, StoreClosed
+from mycelium.errors import (
+    FeedBehind,
+    FeedRewound,
+    LinkClosed,
+    LinkError,
+    MyceliumError,
+    SinkUnreachable,
+    StoreClosed,
+)
 from mycelium.feed.batch import ExportRow, FeedBatch
 from mycelium.feed.cursor import Cursor
 from mycelium.sinks.interface import Position, Sink
@@ -123,23 +131,24 @@ class Gather:
         self._some.set()
         self._full.set()
 
+    async def full_before(self, task: asyncio.Task[None]) -> bool:
+        """Wait until no more fit, or the task is done: whether that is the case."""
+        full = asyncio.ensure_future(self._full.wait())
+        try:
+            await asyncio.wait({full, task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            full.cancel()
+        return task.done()
+
     async def take(self, idle_s: float) -> list[FeedBatch]:
         """What is there, once there is something; [] after a time with nothing. Raises what ended it, after the last.
 
         When it gives [], nothing lies between the feed and its taker.
         """
-        try:
-            async with asyncio.timeout(idle_s):
-                await self._some.wait()
-        except TimeoutError:
+        if not await _set_within(self._some, idle_s):
             return []
-        if self._batches and self._wait_s > 0 and not self._full.is_set():
-            left_s = self._first_s + self._wait_s - self._clock()
-            try:
-                async with asyncio.timeout(max(0.0, left_s)):
-                    await self._full.wait()
-            except TimeoutError:
-                pass  # what there is must do
+        if self._batches and self._wait_s > 0:
+            await _set_within(self._full, self._first_s + self._wait_s - self._clock())
         taken, self._batches = self._batches, []
         self._changes = self._bytes = 0
         self._room.set()
@@ -235,28 +244,46 @@ class Runner:
     async def _follow(self, node: Feeds, first: Position) -> None:
         """Write batch after batch. Raises what ends the feed, after everything before it was written."""
         gather = Gather(self._sink.gather_changes, self._sink.gather_s, self._clock)
-        position = first
         feed = node.feed(after=first.cursor, spaces=self._spaces, tables=self._tables)
         reader = asyncio.create_task(_read(feed, first, gather))
+        applying: asyncio.Task[None] | None = None
+        position = first
         try:
             while True:
+                if applying is not None and await gather.full_before(applying):
+                    await applying
+                    applying = None
                 group = await gather.take(SINK_IDLE_S)
                 if group:
-                    cursor, self.progress.lag = group[-1].cursor, group[-1].newest - group[-1].cursor.index
+                    cursor, lag = group[-1].cursor, group[-1].newest - group[-1].cursor.index
                 elif feed.cursor is not None and feed.cursor > position.cursor:
                     # What the node applied meanwhile is of no concern here, and all that came is written.
-                    cursor, self.progress.lag = feed.cursor, 0
+                    cursor, lag = feed.cursor, 0
                 else:
                     continue
                 wanted = [batch for batch in group if self._wants(batch) and not first.has(batch)]
                 position = position.at(cursor)
-                await self._sink.apply(wanted, position)
-                self.progress.batches += len(wanted)
-                self.progress.changes += sum([len(batch.changes) for batch in wanted])
-                self._working("live", position)
+                # The next group is prepared while the database works on this one.
+                prepared = await self._sink.prepare(wanted)
+                if applying is not None:
+                    await applying
+                applying = asyncio.create_task(self._apply(prepared, position, wanted, lag))
+        except (MyceliumError, OSError):
+            if applying is not None:
+                await applying
+            raise
         finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            tasks = [reader] if applying is None else [reader, applying]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _apply(self, prepared: Any, position: Position, wanted: list[FeedBatch], lag: int) -> None:
+        await self._sink.apply(prepared, position)
+        self.progress.batches += len(wanted)
+        self.progress.changes += sum([len(batch.changes) for batch in wanted])
+        self.progress.lag = max(0, lag)
+        self._working("live", position)
 
     def _wants(self, batch: FeedBatch) -> bool:
         """`sys` holds policies and seals, which are nobody's data unless they are asked for."""
@@ -341,6 +368,16 @@ async def _read(feed: Feed, first: Position, gather: Gather) -> None:
         gather.end(LinkClosed("the node's feed ended"))
     except Exception as error:  # noqa: BLE001 - whatever it is, `take` raises it in the other task
         gather.end(error)
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, no longer than that; whether it is set."""
+    try:
+        async with asyncio.timeout(max(0.0, seconds)):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _size(batch: FeedBatch) -> int:

@@ -18,30 +18,23 @@ from mycelium.sinks.postgres.names import Source, key_text
 
 DOT_BYTES: Final = 48
 ELEMENT_BYTES: Final = 16
-_HLC_MAX: Final = 2**63 - 1
-"""What a bigint holds: until the year 6429."""
+_BIGINT_MAX: Final = 2**63 - 1
+"""As a clock it is the year 6429."""
 
 
 class Put(NamedTuple):
-    """The change that a row comes from, and where in the feed it stands."""
+    """The change that a row comes from, and where in the feed it stands. origin: account and generation, as text."""
 
     payload: bytes
     hlc: int
-    account: bytes
-    generation: int
+    origin: str
     seq: int
     feed: int
 
-    def meta(self) -> str:
-        """The last fields of a row."""
-        return (
-            f"{min(self.hlc, _HLC_MAX)}\t{accounts.format(self.account)}\t{self.generation:016x}"
-            f"\t{min(self.seq, _HLC_MAX)}\t{self.feed}\n"
-        )
 
-    @property
-    def dot(self) -> bytes:
-        return self.account + self.generation.to_bytes(8, "big") + self.seq.to_bytes(8, "big")
+def origin_text(account: bytes, generation: int) -> str:
+    """The fields `_account` and `_generation` of a row."""
+    return f"{accounts.format(account)}\t{generation:016x}"
 
 
 class TableChanges:
@@ -56,41 +49,47 @@ class TableChanges:
         self.inserts: dict[tuple[bytes, bytes], Put] = {}
         self.removes: set[tuple[bytes, bytes]] = set()
         self.facts: list[tuple[bytes, Put]] = []
+        self.lines: list[str] | None = None
+        """The rows as text, where they were written in advance."""
 
-    def change(self, change: FeedChange, batch: FeedBatch) -> None:
+    def change(self, change: FeedChange, batch: FeedBatch, origin: str) -> None:
         """One change, in the order of the feed."""
-        _, _, merge, op, key, payload, wins = change
-        if merge is MergeType.COUNTER:
-            self._add(key, int.from_bytes(payload, "big", signed=True), _put(change, batch))
-        elif not wins:
+        place, _, merge, op, key, payload, wins = change
+        if not wins and merge is not MergeType.COUNTER:
             return
-        elif merge is MergeType.LWW or merge is MergeType.OWN:
-            if op is Op.PUT:
-                self.puts[key] = _put(change, batch)
-                self.deletes.pop(key, None)
-            else:
-                self.deletes[key] = batch.cursor.index
-                self.puts.pop(key, None)
-        elif merge is MergeType.APPEND:
-            self.facts.append((key, _put(change, batch)))
-        elif op is Op.INSERT:
-            put = _put(change, batch)
-            self.inserts[key, put.dot] = put
-        else:
+        feed = batch.cursor.index
+        if op is Op.DELETE:
+            self.deletes[key] = feed
+            self.puts.pop(key, None)
+            return
+        if op is Op.REMOVE:
             for at in range(0, len(payload) - DOT_BYTES + 1, DOT_BYTES):
                 dot = payload[at : at + DOT_BYTES]
                 self.inserts.pop((key, dot), None)
                 self.removes.add((key, dot))
+            return
+        seq = batch.seq_first + place
+        put = Put(payload, batch.hlc_first + place, origin, seq, feed)
+        if merge is MergeType.COUNTER:
+            self._add(key, int.from_bytes(payload, "big", signed=True), put)
+        elif merge is MergeType.APPEND:
+            self.facts.append((key, put))
+        elif merge is MergeType.SET:
+            self.inserts[key, dot_of(batch.account, batch.generation, seq)] = put
+        else:
+            self.puts[key] = put
+            if self.deletes:
+                self.deletes.pop(key, None)
 
-    def row(self, row: ExportRow, feed: int) -> None:
+    def row(self, row: ExportRow, origin: str, feed: int) -> None:
         """One row of an export."""
-        put = Put(row.value, row.hlc, row.account, row.generation, row.seq, feed)
+        put = Put(row.value, row.hlc, origin, row.seq, feed)
         if row.merge is MergeType.COUNTER:
             self._add(row.key, int.from_bytes(row.value, "big", signed=True), put)
         elif row.merge is MergeType.APPEND:
             self.facts.append((row.key, put))
         elif row.merge is MergeType.SET:
-            self.inserts[row.key, put.dot] = put
+            self.inserts[row.key, dot_of(row.account, row.generation, row.seq)] = put
         else:
             self.puts[row.key] = put
 
@@ -118,26 +117,27 @@ class TableChanges:
     def text(self, values: ValueText) -> Iterator[str]:
         """The rows as COPY reads them. SchemaConflict."""
         for (key, _), (amount, put) in self.adds.items():
-            yield f"{escaped(key_text(key))}\t{amount}\t{put.meta()}"
+            yield f"{escaped(key_text(key))}\t{amount}{_meta(put)}"
         for (key, dot), put in self.inserts.items():
             element = bytes_text(hashlib.blake2b(put.payload, digest_size=ELEMENT_BYTES).digest())
             shown = values(put.payload)
-            yield f"{escaped(key_text(key))}\t{element}\t{shown}\t{bytes_text(dot)}\t{put.meta()}"
+            yield f"{escaped(key_text(key))}\t{element}\t{shown}\t{bytes_text(dot)}{_meta(put)}"
         rows: Iterable[tuple[bytes, Put]] = self.facts or self.puts.items()
         for key, put in rows:
-            yield f"{escaped(key_text(key))}\t{values(put.payload)}\t{put.meta()}"
+            yield f"{escaped(key_text(key))}\t{values(put.payload)}{_meta(put)}"
 
 
-def _put(change: FeedChange, batch: FeedBatch) -> Put:
-    place = change.place
-    return Put(
-        change.value,
-        batch.hlc_first + place,
-        batch.account,
-        batch.generation,
-        batch.seq_first + place,
-        batch.cursor.index,
-    )
+def dot_of(account: bytes, generation: int, seq: int) -> bytes:
+    """The name of an insertion."""
+    return account + generation.to_bytes(8, "big") + seq.to_bytes(8, "big")
+
+
+def _meta(put: Put) -> str:
+    """The last fields of a row."""
+    _, hlc, origin, seq, feed = put
+    if hlc > _BIGINT_MAX or seq > _BIGINT_MAX:
+        hlc, seq = min(hlc, _BIGINT_MAX), min(seq, _BIGINT_MAX)
+    return f"\t{hlc}\t{origin}\t{seq}\t{feed}\n"
 
 
 def _hlc(put: Put) -> int:

@@ -6,10 +6,12 @@ the place of what was there. Until then nothing has happened, so a fill that was
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mycelium.config.sinks import (
     SINK_CONNECT_S,
@@ -27,7 +29,7 @@ from mycelium.sinks.interface import Position
 from mycelium.sinks.postgres.books import Books, Known
 from mycelium.sinks.postgres.copytext import ValueText
 from mycelium.sinks.postgres.failures import Failures, driver
-from mycelium.sinks.postgres.gathering import TableChanges
+from mycelium.sinks.postgres.gathering import TableChanges, origin_text
 from mycelium.sinks.postgres.names import BOOKS, Source, key_text, relation_of
 from mycelium.sinks.postgres.statements import COUNTED, Statements, qualified, quoted
 from mycelium.sinks.schema import Layout, Sample
@@ -42,8 +44,8 @@ _SESSION: Final = (
     "SET datestyle = 'ISO'",
     "SET timezone = 'UTC'",
 )
-_CHUNK: Final = 2_000
-"""Rows joined into one piece of COPY data, about 500 KiB."""
+_CHUNK: Final = 500
+"""Rows joined into one piece of COPY data, some 100 KiB and 2 ms."""
 
 
 class _Target:
@@ -54,6 +56,14 @@ class _Target:
         self.statements = Statements(known.source, known.relation, known.columns)
         self.values = ValueText(str(known.source), layout)
         self.stage = ""
+
+
+class Prepared(NamedTuple):
+    """A group of batches, as tables take it. changes: how many. newest: the index of the node's newest batch."""
+
+    tables: list[TableChanges]
+    changes: int
+    newest: int
 
 
 class PostgresSink:
@@ -202,25 +212,13 @@ class PostgresSink:
 
     # --- live -------------------------------------------------------------------------------------------
 
-    async def apply(self, batches: Sequence[FeedBatch], position: Position) -> None:
-        """All of the batches and the position in one transaction."""
-        changes = self._gathered(batches)
-        with self._failures.explained(f"sink {self._name!r}"):
-            async with self._transaction():
-                for found in changes.values():
-                    await self._write(found)
-                if self._position is None:
-                    raise UsageError("a sink is filled before it follows")
-                newest = batches[-1].newest if batches else position.cursor.index
-                count = sum(len(batch.changes) for batch in batches)
-                await self._books.move(self._position, position, newest, count)
-        self._position = position
-        self._tell_misfits()
-
-    def _gathered(self, batches: Sequence[FeedBatch]) -> dict[Source, TableChanges]:
+    async def prepare(self, batches: Sequence[FeedBatch]) -> Prepared:
+        """The rows as text, of tables whose columns are known: PostgreSQL works on the group before meanwhile."""
         found: dict[Source, TableChanges] = {}
         named: dict[tuple[str, str, MergeType], TableChanges] = {}
+        count = 0
         for batch in batches:
+            origin = origin_text(batch.account, batch.generation)
             for change in batch.changes:
                 name = (batch.space, change.table, change.merge)
                 table = named.get(name)
@@ -229,8 +227,27 @@ class PostgresSink:
                         continue
                     source = Source(*name)
                     table = named[name] = found[source] = TableChanges(source)
-                table.change(change, batch)
-        return found
+                table.change(change, batch, origin)
+            count += len(batch.changes)
+            await asyncio.sleep(0)
+        for source, table in found.items():
+            target = self._targets.get(source)
+            if target is not None:
+                table.lines = await _lines(table, target)
+        return Prepared(list(found.values()), count, batches[-1].newest if batches else 0)
+
+    async def apply(self, prepared: Prepared, position: Position) -> None:
+        """All of it and the position in one transaction."""
+        if self._position is None:
+            raise UsageError("a sink is filled before it follows")
+        with self._failures.explained(f"sink {self._name!r}"):
+            async with self._transaction():
+                for found in prepared.tables:
+                    await self._write(found)
+                newest = max(prepared.newest, position.cursor.index)
+                await self._books.move(self._position, position, newest, prepared.changes)
+        self._position = position
+        self._tell_misfits()
 
     async def _write(self, changes: TableChanges) -> None:
         source = changes.source
@@ -260,17 +277,13 @@ class PostgresSink:
         return name
 
     async def _copy(self, target: _Target, stage: str, changes: TableChanges) -> None:
+        lines = changes.lines if changes.lines is not None else await _lines(changes, target)
         async with (
             self._connection.cursor() as cursor,
             cursor.copy(target.statements.copy(stage)) as copy,
         ):
-            lines: list[str] = []
-            for line in changes.text(target.values):
-                lines.append(line)
-                if len(lines) == _CHUNK:
-                    await copy.write("".join(lines))
-                    lines.clear()
-            await copy.write("".join(lines))
+            for piece in lines:
+                await copy.write(piece)
 
     async def _make(self, source: Source, payloads: Iterable[bytes]) -> _Target:
         """The target of a table that is new: its relation is made, or looked at where it is there."""
@@ -337,7 +350,7 @@ class PostgresSink:
             if changes is None:
                 waiting = self._waiting.pop(source, None)
                 changes = found[source] = waiting or TableChanges(source)
-            changes.row(row, self._filled_at)
+            changes.row(row, origin_text(row.account, row.generation), self._filled_at)
         last = next(reversed(found), None)
         with self._failures.explained(f"sink {self._name!r}"):
             # Rows come table by table: only the last one may go on.
@@ -411,6 +424,16 @@ class PostgresSink:
             for source, target in before.items():
                 target.stage = stages[source]
             raise
+
+
+async def _lines(changes: TableChanges, target: _Target) -> list[str]:
+    """The rows in pieces of COPY data. Lets others have their turn between them. SchemaConflict."""
+    rows = changes.text(target.values)
+    pieces = []
+    while piece := "".join(islice(rows, _CHUNK)):
+        pieces.append(piece)
+        await asyncio.sleep(0)
+    return pieces
 
 
 def _size(changes: TableChanges) -> int:
