@@ -35,3 +35,12 @@ FLEET_PUTS_MAX: Final = 64
 """Entries of the bucket that one member writes at the same time."""
 FLEET_CLOSED_MAX: Final = 4_096
 """Terms known to be closed that a member remembers of a space, 100 bytes each."""
+FLEET_PUBLISH_S: Final = 1.0
+"""For the answer to a publish; then it is published again, the same."""
+FLEET_PAUSE_S: Final = 0.05
+"""Before the same is asked again of a server that did not answer; doubles each time, up to FLEET_PAUSE_MAX_S."""
+FLEET_PAUSE_MAX_S: Final = 0.4
+FLEET_WATCH_HEARTBEAT_MS: Final = 500
+"""How often the server says that a watch of the bucket lives; it costs each member two small messages a second."""
+FLEET_WATCH_MISSED_MAX: Final = 3
+"""So many missed, a watch is made anew."""

@@ -14,15 +14,13 @@ What it is told comes in the bucket's order (`Entry`), so that a slot's entry is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from mycelium.config.fleet import (
     FLEET_CLOSED_MAX,
-    FLEET_LEASE_MS,
     FLEET_LEASE_OWN,
     FLEET_PUTS_MAX,
     FLEET_RENEWALS,
@@ -30,59 +28,12 @@ from mycelium.config.fleet import (
 )
 from mycelium.fleet import events, records
 from mycelium.fleet.events import Effect, Event
+from mycelium.fleet.parts import Draining, Held, Place, Self
 from mycelium.fleet.records import Member, Record, Shape, Slot, Term, layout_key, member_key, slot_key
 from mycelium.fleet.view import View
 
 _ATTEMPTS_MAX: Final = 64
 """Heartbeats on their way whose time of sending is remembered."""
-
-Place = tuple[str, int]
-"""A space and a slot of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Self:
-    """What this member is. spaces: those it holds, with the slots it would give a space that has none yet."""
-
-    member: str
-    generation: int
-    incarnation: str
-    url: str
-    spaces: Mapping[str, int]
-    version: str = ""
-    lease_ms: int = FLEET_LEASE_MS
-
-    @property
-    def token(self) -> str:
-        """The generation as it stands in entries."""
-        return f"{self.generation:016x}"
-
-
-@dataclass(slots=True)
-class _Space:
-    """A held space. term: "" while it is being opened; it is offered once all up to `opened` is applied."""
-
-    term: str = ""
-    asked: str = ""
-    opened: int = 0
-    applied: int = 0
-    stream: str = ""
-    closing: set[tuple[str, str]] = field(default_factory=set)
-    closed: dict[tuple[str, str], int] = field(default_factory=dict)
-    blocked: dict[Place, int] = field(default_factory=dict)
-    """Slots that wait until so much is applied."""
-
-    @property
-    def ready(self) -> bool:
-        return bool(self.term) and self.applied >= self.opened
-
-
-@dataclass(slots=True)
-class _Draining:
-    """after: -1 until it is drained."""
-
-    ticket: int
-    after: int = -1
 
 
 class Placement:
@@ -99,9 +50,9 @@ class Placement:
         self.left = False
         self._token = token
         self._key = member_key(me.member)
-        self._spaces = {space: _Space() for space in me.spaces}
+        self._spaces = {space: Held() for space in me.spaces}
         self._serving: set[Place] = set()
-        self._draining: dict[Place, _Draining] = {}
+        self._draining: dict[Place, Draining] = {}
         self._absent: dict[Place, int] = {}
         """Slots without an entry, and since when."""
         self._calls: dict[int, tuple[str, int, bytes]] = {}
@@ -148,10 +99,6 @@ class Placement:
     def slots(self, space: str) -> int:
         """How many slots a space has; 0 while that is not known."""
         return self.view.shapes.get(space, 0)
-
-    def holders(self, space: str) -> list[tuple[str, Member]]:
-        """The members that have a whole copy of the space and say so."""
-        return [(name, one) for name, one in sorted(self.view.members.items()) if one.offers(space)]
 
     def term(self, space: str) -> str:
         """The term in which this member may publish; "" while there is none."""
@@ -515,7 +462,7 @@ class Placement:
         one.closing.add(key)
         return [events.Close(space, *key, opened)]
 
-    def _own(self, one: _Space, after: int) -> Slot:
+    def _own(self, one: Held, after: int) -> Slot:
         return Slot(self.me.member, self.me.token, one.term, one.opened, after, one.stream)
 
     def _keep(self, place: Place, now_ms: int) -> list[Effect]:
@@ -527,7 +474,7 @@ class Placement:
             if draining is None:
                 self._serving.discard(place)
                 self._tickets += 1
-                self._draining[place] = _Draining(self._tickets)
+                self._draining[place] = Draining(self._tickets)
                 return [events.Drain(*place, self._tickets, desired or "")]
             if draining.after < 0:
                 return []

@@ -30,6 +30,8 @@ class View:
         """Entries that could not be read, by key; "" for keys that are none of a fleet's, and for too many."""
         self.version = 0
         """Grows when somebody else may be desired than before."""
+        self.changes = 0
+        """Grows when somebody else may have a slot than before."""
         self._desired: dict[tuple[str, int], str | None] = {}
 
     def take(self, key: str, revision: int, value: bytes) -> Key | None:
@@ -62,6 +64,7 @@ class View:
         place = (key.name, key.slot)
         if isinstance(record, Slot):
             self.slots[place] = record
+            self.changes += 1
             return
         if isinstance(record, Member):
             before = self.members.get(key.name)
@@ -74,16 +77,21 @@ class View:
         else:
             self.shapes[key.name] = record.slots
         self.version += 1
+        self.changes += 1
         self._desired.clear()
 
     def desired(self, space: str, slot: int) -> str | None:
         """Who should have the slot, of those that offer to: the plan's, else by hashing. None if nobody offers."""
         place = (space, slot)
         if place not in self._desired:
-            offering = [name for name, one in self.members.items() if one.offers(space)]
+            offering = self.offering(space)
             plan = self.plans.get(place)
             self._desired[place] = plan if plan in offering else preferred(space, slot, offering)
         return self._desired[place]
+
+    def offering(self, space: str) -> list[str]:
+        """The members that have a whole copy of the space, and take slots of it."""
+        return sorted(name for name, one in self.members.items() if one.offers(space))
 
     def holder(self, space: str, slot: int) -> str | None:
         """The member that has the slot in a term in which it may write. None: nobody has, whatever the entry says."""

@@ -12,7 +12,8 @@ from collections import Counter, defaultdict
 from mycelium.config.fleet import FLEET_TICK_MS
 from mycelium.errors import Fenced
 from mycelium.fleet import events, publishing, records
-from mycelium.fleet.placement import Placement, Self
+from mycelium.fleet.parts import Self
+from mycelium.fleet.placement import Placement
 from mycelium.fleet.publishing import Accepted, Conflict, Found, Nothing, Unknown
 from mycelium.jetstream import layout
 

@@ -1,0 +1,56 @@
+"""What a placement is made of: what it is, and what it remembers of a space and of a slot. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mycelium.config.fleet import FLEET_LEASE_MS
+
+Place = tuple[str, int]
+"""A space and a slot of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """What this member is. spaces: those it holds, with the slots it would give a space that has none yet."""
+
+    member: str
+    generation: int
+    incarnation: str
+    url: str
+    spaces: Mapping[str, int]
+    version: str = ""
+    lease_ms: int = FLEET_LEASE_MS
+
+    @property
+    def token(self) -> str:
+        """The generation as it stands in entries."""
+        return f"{self.generation:016x}"
+
+
+@dataclass(slots=True)
+class Held:
+    """A held space. term: "" while it is being opened; it is offered once all up to `opened` is applied."""
+
+    term: str = ""
+    asked: str = ""
+    opened: int = 0
+    applied: int = 0
+    stream: str = ""
+    closing: set[tuple[str, str]] = field(default_factory=set)
+    closed: dict[tuple[str, str], int] = field(default_factory=dict)
+    blocked: dict[Place, int] = field(default_factory=dict)
+    """Slots that wait until so much is applied."""
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.term) and self.applied >= self.opened
+
+
+@dataclass(slots=True)
+class Draining:
+    """after: -1 until it is drained."""
+
+    ticket: int
+    after: int = -1
