@@ -163,7 +163,7 @@ DIAL_BACKOFF_MIN_MS: Final = 200
 DIAL_BACKOFF_MAX_MS: Final = 15_000
 DIAL_TIMEOUT_MS: Final = 5_000
 SESSIONS_MAX: Final = 512
-"""Sessions of members; each costs about 30 KiB and its outbound queue."""
+"""Members with a session; each session costs about 30 KiB and its outbound queue."""
 CLIENTS_MAX: Final = 256
 """Sessions of local programs."""
 CLIENTS_PER_ACCOUNT_MAX: Final = 64

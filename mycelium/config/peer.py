@@ -141,3 +141,10 @@ REACH_DIAL_S: Final = 3
 REACH_PER_MIN: Final = 6
 REACH_BURST: Final = 6
 """So often this node dials for members who ask, all together: a connection each, of at most ENDPOINT_ADDRESSES_MAX."""
+
+# --- several nodes of one account -----------------------------------------------------------------------------
+
+MEMBER_NODES_MAX: Final = 16
+"""Sessions of one member, each of another generation: the nodes of a fleet. As many as GENERATIONS_MAX lets write."""
+FURTHER_NODES_MAX: Final = 512
+"""Sessions beyond the first of their member, of all together; a member with many gives way to one with few."""

@@ -72,9 +72,9 @@ from mycelium.peer.blacklist import (
     Standing,
     Unblock,
 )
-from mycelium.peer.bucket import Bucket
+from mycelium.peer.bucket import Allowances
 from mycelium.peer.claims import Verdict
-from mycelium.peer.hub import CLIENT, Hub
+from mycelium.peer.hub import Hub
 from mycelium.peer.link import Link
 from mycelium.peer.scores import FALSE_CLAIM
 from mycelium.protocol.messages import BlacklistSync, MessageType, ProofHead
@@ -116,7 +116,7 @@ class Blacklisting:
         self._now_ms = now_ms
         self._rng = rng
         self._changed = changed
-        self._buckets: dict[int, Bucket] = {}
+        self._items = Allowances(BLACKLIST_ITEMS_PER_S, BLACKLIST_ITEMS_BURST)
         self._wanted: dict[tuple[str, Origin], tuple[ProofHead, bytes, int]] = {}
         """Proofs to be fetched: which, from whom, and not before when."""
         self._tasks: dict[tuple[str, Origin], asyncio.Task[None]] = {}
@@ -153,7 +153,7 @@ class Blacklisting:
 
     def link_opened(self, link: Link) -> None:
         """A member's session is up: tell it everything."""
-        self._buckets[link.id] = Bucket(BLACKLIST_ITEMS_PER_S, BLACKLIST_ITEMS_BURST)
+        self._items.opened(link.account)
         claims = [(held.raw, held.signature) for held in self.machine.claims.all()]
         for at in range(0, len(claims), _CLAIMS_AT_ONCE):
             self._post(link, BlacklistSync(claims[at : at + _CLAIMS_AT_ONCE], []), fanout.REPAIR)
@@ -163,16 +163,15 @@ class Blacklisting:
 
     def link_closed(self, link: Link, error: MyceliumError | None) -> None:
         """It ended, by our judgement of what it sent or for another reason."""
-        self._buckets.pop(link.id, None)
+        self._items.closed(link.account)
         if isinstance(error, ProtocolError) and not link.closed_by_peer:
             self._act(self.machine.failure(link.account, error.reason, self._now_ms()))
 
     def receive(self, link: Link, payload: bytes) -> None:
         """A BlacklistSync of a member. A ProtocolError closes its link, and so counts against it."""
         said = BlacklistSync.decode(payload)
-        bucket = self._buckets.get(link.id)
         items = len(said.claims) + len(said.proofs)
-        if bucket is None or bucket.take(items, self._hub.clock_ns()) > 0:
+        if self._items.take(link.account, items, self._hub.clock_ns()) > 0:
             self.counts["left-out"] += items
             return
         for raw, signature in said.claims:
@@ -195,8 +194,7 @@ class Blacklisting:
             if isinstance(effect, Block):
                 log.warning("%s has no session here: %s", format_account(effect.account), effect.why)
                 self.on_news(events.BLOCKED, effect.why, effect.account)
-                link = self._hub.link_of(effect.account)
-                if link is not None and link.role != CLIENT:
+                for link in self._hub.links_of(effect.account):
                     link.close(Blacklisted(effect.why))
                 self._changed()
             elif isinstance(effect, Unblock):
@@ -322,8 +320,7 @@ class Blacklisting:
         found = self._frozen.get(head.space, Origin(head.account, head.generation))
         if found is None:
             raise Unauthorised("no such proof is known here")
-        bucket = self._buckets.get(link.id)
-        if bucket is None or bucket.take(PROOF_ITEMS, self._hub.clock_ns()) > 0:
+        if self._items.take(link.account, PROOF_ITEMS, self._hub.clock_ns()) > 0:
             raise Overloaded("too many proofs asked for in a while")
         return found.raw
 

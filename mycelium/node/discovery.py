@@ -212,7 +212,7 @@ class Discovery:
     async def _call(self, link: Link, method: str, body: msgspec.Struct) -> bytes | None:
         """The answer; None if there is none, which a later comparison makes up for."""
         try:
-            return await self._peercalls.call(link.account, method, calls.encode(body), ENDPOINT_ANNOUNCE_S)
+            return await self._peercalls.call(link, method, calls.encode(body), ENDPOINT_ANNOUNCE_S)
         except LinkError as error:
             log.debug("%s at %s: %s", method, link.remote, error)
             return None

@@ -26,7 +26,7 @@ from mycelium.database.vector import Origin
 from mycelium.errors import Equivocation, StaleMessage, StoreError, Unauthorised
 from mycelium.node.absence import Absence
 from mycelium.node.ratelimit import Quiet
-from mycelium.peer.bucket import Bucket
+from mycelium.peer.bucket import Allowances
 from mycelium.peer.hub import Hub
 from mycelium.peer.link import Link
 from mycelium.peer.plumtree import Effect, Plumtree, Push, Ref
@@ -77,7 +77,7 @@ class Dissemination:
         self._links: dict[int, Link] = {}
         self._way: _Way | None = None
         self._held: dict[Ref, _Way] = {}
-        self._faults: dict[int, Bucket] = {}
+        self._faults = Allowances(PASSED_OVER_PER_S, PASSED_OVER_BURST)
         self._going: list[tuple[Push, Signed]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
@@ -103,13 +103,15 @@ class Dissemination:
 
     def link_opened(self, link: Link) -> None:
         """A member's session is up."""
+        sharing = next((one.id for one in self._links.values() if one.account == link.account), None)
         self._links[link.id] = link
-        self.plumtree.link_up(link.id)
+        self._faults.opened(link.account)
+        self.plumtree.link_up(link.id, sharing)
 
     def link_closed(self, link: Link) -> None:
         """It ended."""
-        self._links.pop(link.id, None)
-        self._faults.pop(link.id, None)
+        if self._links.pop(link.id, None) is not None:
+            self._faults.closed(link.account)
         self.plumtree.link_down(link.id)
 
     def tick(self) -> None:
@@ -198,8 +200,8 @@ class Dissemination:
             return
         except (Equivocation, Unauthorised, StaleMessage) as error:
             # Its origin signed it. Whoever passes it on may not know what makes it wrong here.
-            faults = self._faults.setdefault(link.id, Bucket(PASSED_OVER_PER_S, PASSED_OVER_BURST))
-            if decode_batch(raw).account == link.account or faults.take(1, self._hub.clock_ns()):
+            flood = self._faults.take(link.account, 1, self._hub.clock_ns())
+            if decode_batch(raw).account == link.account or flood:
                 raise
             self.passed_over[error.reason] += 1
             return

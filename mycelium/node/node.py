@@ -136,7 +136,8 @@ class Node:
             database, self.hub, authority.rights_now, self.now_ms, rng, settings.uplink_mbit
         )
         self.calls = CallServer(self.service.handlers, self.service.streams)
-        self.peercalls = PeerCalls(self.hub.link_of, self.service.handlers | self.service.streams)
+        api = self.service.handlers | self.service.streams
+        self.peercalls = PeerCalls(self.hub.link_of, api, self.hub.links_of)
         self.incidents = Incidents(self.now_ms)
         self.incidents.on_news = self.events.add
         self.timekeeping = Timekeeping(around.clock, around.clock_ns, self.incidents)

@@ -7,7 +7,7 @@ msgpack (`calls.encode`, `calls.decode`). The API of programs is another registr
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Container
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 
 from mycelium._core import codec
 from mycelium.config import (
@@ -29,11 +29,16 @@ from mycelium.protocol.messages import Call, MessageType
 class PeerCalls:
     """The methods that members may call here, and calls to theirs.
 
-    link_of: the session with an account (`Hub.link_of`). forbidden: methods of the programs' API; a member that calls
-    one loses its session, as it took this node for its own.
+    link_of: a session with an account (`Hub.link_of`); links_of: all of them. forbidden: methods of the programs' API;
+    a member that calls one loses its session, as it took this node for its own.
     """
 
-    def __init__(self, link_of: Callable[[bytes], Link | None], forbidden: Container[str] = ()) -> None:
+    def __init__(
+        self,
+        link_of: Callable[[bytes], Link | None],
+        forbidden: Container[str] = (),
+        links_of: Callable[[bytes], Sequence[Link]] | None = None,
+    ) -> None:
         self._link_of = link_of
         self._forbidden = forbidden
         self._handlers: dict[str, Handler] = {}
@@ -45,6 +50,7 @@ class PeerCalls:
             may_call=lambda link: link.role not in UNPAIRED,
             calls_max=PEER_CALLS_MAX,
             bytes_max=PEER_CALLS_BYTES_MAX,
+            sharing=lambda link: (link,) if links_of is None else links_of(link.account),
         )
 
     # --- what is served -----------------------------------------------------------------------------------
@@ -75,27 +81,28 @@ class PeerCalls:
 
     async def call(
         self,
-        account: bytes,
+        whom: bytes | Link,
         method: str,
         body: bytes,
         timeout_s: float = PEER_CALL_TIMEOUT_MS / 1000,
         answer_bytes_max: int = CALL_BYTES_MAX,
     ) -> bytes:
-        """Call a method of a member's node; the answer's body.
+        """Call a method of a member's node, by its account or over one session with it; the answer's body.
 
         Raises LinkClosed (no session with it, or it ended), CallFailed (its handler's error; `UsageError` where it has
         no such method), CallTimeout, Overloaded (PEER_CALLS_OUT_MAX are under way), UsageError (a body too large).
         """
-        return await self._caller(account).call(method, body, timeout_s, answer_bytes_max)
+        return await self._caller(whom).call(method, body, timeout_s, answer_bytes_max)
 
-    def items(self, account: bytes, method: str, body: bytes) -> AsyncIterator[bytes]:
+    def items(self, whom: bytes | Link, method: str, body: bytes) -> AsyncIterator[bytes]:
         """Call a streaming method of a member's node. There is no time limit. Raises as `call` does."""
-        return self._caller(account).stream(method, body)
+        return self._caller(whom).stream(method, body)
 
-    def _caller(self, account: bytes) -> Caller:
-        link = self._link_of(account)
+    def _caller(self, whom: bytes | Link) -> Caller:
+        link = self._link_of(whom) if isinstance(whom, bytes) else whom
         caller = None if link is None else self._callers.get(link.id)
         if caller is None:
+            account = whom if isinstance(whom, bytes) else whom.account
             raise LinkClosed(f"there is no session with {account.hex()[:16]}")
         return caller
 

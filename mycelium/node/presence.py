@@ -23,7 +23,7 @@ from mycelium.errors import MalformedMessage, MyceliumError
 from mycelium.identity.account import ACCOUNT_BYTES
 from mycelium.identity.account import format as format_account
 from mycelium.node.peercalls import PeerCalls
-from mycelium.peer.hub import Hub
+from mycelium.peer.hub import UNPAIRED, Hub
 from mycelium.peer.link import Link
 from mycelium.peer.liveness import Changed, Effect, Liveness, Probe, Reconnect, Standing
 from mycelium.protocol.messages import MessageType, NodeStatus, Sync
@@ -82,7 +82,9 @@ class Presence:
             del self.statuses[account]
 
     def said(self, link: Link, status: NodeStatus) -> None:
-        """A member's status. Its texts end in terminals: they are cut, and printable."""
+        """A member's status, of several nodes one's. Its texts end in terminals: they are cut, and printable."""
+        if self._hub.link_of(link.account) is not link:
+            return
         self.statuses[link.account] = status._replace(
             software=_clean(status.software), status=_clean(status.status)
         )
@@ -97,7 +99,7 @@ class Presence:
         self._act(self.liveness.tick(now_ms))
 
     def _members(self) -> list[Link]:
-        return [link for link in self._hub.links() if self._hub.link_of(link.account) is link]
+        return [link for link in self._hub.links() if link.role not in UNPAIRED]
 
     def _tell(self, link: Link, now_ms: int) -> None:
         self._told_ms[link.id] = now_ms
@@ -140,11 +142,12 @@ class Presence:
         return ago_ms.to_bytes(_AGO_BYTES, "big")
 
     def _reconnect(self, account: bytes) -> None:
-        link = self._hub.link_of(account)
-        if link is not None:
+        links = self._hub.links_of(account)
+        if links:
             log.warning(
                 "%s is heard by others and not here: its session is made anew", format_account(account)
             )
+        for link in links:
             link.close(text="silent here, and heard by others")
 
     def _changed(self, change: Changed) -> None:
@@ -211,7 +214,7 @@ def own_status(node: Node, meter: Meter, started_ns: int, resident_bytes: int) -
         active=ready,
         status=node.snapshotting.word
         or ("catching up" if fetching else "ready" if ready else "waiting for the chain"),
-        peer_count=len(links),
+        peer_count=len({link.account for link in links}),
         serving_rate=meter.serving_rate,
         sync_progress=int(1000 * node.replicator.sync.agreement()),
         response_latency=0 if not round_trips else min(2**32 - 1, int(1000 * statistics.median(round_trips))),

@@ -50,7 +50,7 @@ class Reaching:
 
     async def ask(self) -> list[dict[str, Any]]:
         """What some members say: of each its account, and by address "" or why not; or an error where it said none."""
-        links = list(self._links())
+        links = list({link.account: link for link in self._links()}.values())
         asked = self._rng.sample(links, min(ASKED_MAX, len(links)))
         return list(await asyncio.gather(*(self._ask_one(link.account) for link in asked)))
 

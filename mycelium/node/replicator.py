@@ -123,6 +123,8 @@ class Replicator:
     def link_opened(self, link: Link) -> None:
         """A member's session is up: compare vectors at once."""
         self._links[link.id] = link
+        nodes = {other.generation for other in self._hub.links_of(link.account)}
+        self._database.acks.keep(link.account, nodes | {link.generation})
         self.sync.peer_up(link.id, self._now_ms(), link.account)
         self.dissemination.link_opened(link)
         self._ping([link])
@@ -200,7 +202,7 @@ class Replicator:
             for origin, held in vector_from_wire(vector).items():
                 if origin == own:
                     head = min(held.head, self._engine.own_head(space))
-                    self._database.acks.record(space, link.account, head)
+                    self._database.acks.record(space, link.account, head, link.generation)
         if sync.status is not None:
             self.on_status(link, sync.status)
 
@@ -292,15 +294,15 @@ class Replicator:
         while self._unacked and self._unacked[0].feed_index <= durable:
             _, space, origin, head = self._unacked.popleft()
             heads[space, origin] = head
-        owed: dict[bytes, dict[str, list[OriginVersion]]] = {}
+        owed: dict[Link, dict[str, list[OriginVersion]]] = {}
         for (space, origin), head in heads.items():
-            found = OriginVersion(origin.account, origin.generation, head, [])
-            owed.setdefault(origin.account, {}).setdefault(space, []).append(found)
-        for account, spaces in owed.items():
-            link = self._hub.link_of(account)
+            link = self._hub.link_to(*origin)
             if link is not None:
-                acks = [SpaceAck(space, vector) for space, vector in spaces.items()]
-                link.post(MessageType.SYNC, Sync(acks).encode(), fanout.CONTROL)
+                found = OriginVersion(origin.account, origin.generation, head, [])
+                owed.setdefault(link, {}).setdefault(space, []).append(found)
+        for link, spaces in owed.items():
+            acks = [SpaceAck(space, vector) for space, vector in spaces.items()]
+            link.post(MessageType.SYNC, Sync(acks).encode(), fanout.CONTROL)
 
     # --- serving ----------------------------------------------------------------------------------------
 

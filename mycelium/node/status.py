@@ -145,6 +145,7 @@ def _peers(node: Node) -> list[dict[str, Any]]:
     return [
         {
             "account": format_account(link.account),
+            "generation": f"{link.generation:016x}",
             "role": link.role,
             "remote": link.remote,
             "inbound": link.inbound,

@@ -32,3 +32,28 @@ class Bucket:
     def is_full(self, now_ns: int) -> bool:
         """Whether it says as much as a new one."""
         return self._full_ns is None or self._full_ns <= now_ns
+
+
+class Allowances:
+    """A bucket for each account that has a session, however many of them: a member's share is its account's."""
+
+    def __init__(self, rate_s: int, burst: int) -> None:
+        self._rate_s = rate_s
+        self._burst = burst
+        self._held: dict[bytes, tuple[Bucket, int]] = {}
+
+    def opened(self, account: bytes) -> None:
+        """One more session of the account."""
+        bucket, sessions = self._held.get(account) or (Bucket(self._rate_s, self._burst), 0)
+        self._held[account] = bucket, sessions + 1
+
+    def closed(self, account: bytes) -> None:
+        """One session less; with the last one the bucket goes."""
+        bucket, sessions = self._held.pop(account, (None, 0))
+        if bucket is not None and sessions > 1:
+            self._held[account] = bucket, sessions - 1
+
+    def take(self, account: bytes, amount: int, now_ns: int) -> int:
+        """As `Bucket.take`. Who has no session may take nothing: it is told to wait."""
+        found = self._held.get(account)
+        return 1 if found is None else found[0].take(amount, now_ns)

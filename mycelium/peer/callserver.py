@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from mycelium._core import codec, fanout
@@ -78,7 +78,7 @@ class CallServer:
     bodies. A MyceliumError they raise goes to the caller with its class's name and text; anything else is a
     bug here, logged, of which the caller learns no more than that. may_call: who may; the others are told
     Unauthorised. calls_max, bytes_max: calls of one link under way at once, and the bytes of their bodies;
-    without them CALLS_PER_CLIENT_MAX and CALLS_PENDING_BYTES_MAX.
+    without them CALLS_PER_CLIENT_MAX and CALLS_PENDING_BYTES_MAX. sharing: with which links it shares these.
     """
 
     def __init__(
@@ -89,12 +89,14 @@ class CallServer:
         may_call: Callable[[Link], bool] = lambda link: link.role == CLIENT,
         calls_max: int | None = None,
         bytes_max: int | None = None,
+        sharing: Callable[[Link], Sequence[Link]] = lambda link: (link,),
     ) -> None:
         self._handlers = handlers
         self._streams: Methods[StreamHandler] = {} if streams is None else streams
         self._may_call = may_call
         self._calls_max = calls_max
         self._bytes_max = bytes_max
+        self._sharing = sharing
         self._links: dict[int, _Callers] = {}
         self._closing = False
 
@@ -129,7 +131,7 @@ class CallServer:
             raise MalformedMessage(f"call {call.id} is under way already")
         handler = self._handlers.get(call.method)
         stream = None if handler is not None else self._streams.get(call.method)
-        refusal = self._refusal(link, callers, call)
+        refusal = self._refusal(link, call)
         if refusal is None and handler is None and stream is None:
             refusal = UsageError(f"no method is called {call.method[:64]!r}")
         if refusal is not None:
@@ -148,16 +150,17 @@ class CallServer:
         serving.task = asyncio.get_running_loop().create_task(work)
         serving.task.add_done_callback(lambda _: self._done(callers, call.id))
 
-    def _refusal(self, link: Link, callers: _Callers, call: Call) -> MyceliumError | None:
+    def _refusal(self, link: Link, call: Call) -> MyceliumError | None:
         if not self._may_call(link):
             return Unauthorised(f"the role {link.role!r} may not call")
         if self._closing:
             return Overloaded("this node is shutting down")
         calls_max = self._calls_max or CALLS_PER_CLIENT_MAX
         bytes_max = self._bytes_max or CALLS_PENDING_BYTES_MAX
-        if len(callers.serving) >= calls_max:
+        of_all = [found for one in self._sharing(link) if (found := self._links.get(one.id)) is not None]
+        if sum(len(callers.serving) for callers in of_all) >= calls_max:
             return Overloaded(f"{calls_max} calls of this client are under way")
-        if callers.size_bytes + len(call.body) > bytes_max:
+        if sum(callers.size_bytes for callers in of_all) + len(call.body) > bytes_max:
             return Overloaded(f"calls of {bytes_max} bytes of this client are under way")
         return None
 

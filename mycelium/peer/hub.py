@@ -1,7 +1,7 @@
 """All links of a node: the registry, the queue they share, and one place where messages are dispatched.
 
-Decides which of two sessions with one account stays, and how many there may be. Must not know what messages
-mean: `on_message` does.
+Decides which of two sessions with one node of an account stays, and how many there may be. An account may have several
+nodes (a fleet), told apart by the generations of their databases. Must not know what messages mean: `on_message` does.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from mycelium.config import (
     OUTBOUND_MESSAGES_MAX,
     SESSIONS_MAX,
 )
+from mycelium.config.peer import FURTHER_NODES_MAX, MEMBER_NODES_MAX
 from mycelium.errors import MyceliumError, Overloaded, WrongPeer
 from mycelium.peer.carrier import Carrier
 from mycelium.peer.closing import GOING_AWAY, INTERNAL, TRY_LATER
 from mycelium.peer.envelope import AuthMode, Envelope
 from mycelium.peer.greeting import CONFIRMATION, Local
-from mycelium.peer.link import Link
+from mycelium.peer.link import Link, intake
 from mycelium.peer.observer import NullObserver, Observer
 from mycelium.peer.scores import Addresses
 from mycelium.peer.session import Session
@@ -79,7 +80,9 @@ class Hub:
         self._check = self.envelope.check
         self._message_in = self.observer.message_in
         self._links: dict[int, Link] = {}
-        self._members: dict[bytes, Link] = {}
+        self._members: dict[bytes, dict[int, Link]] = {}
+        """By account and generation, the oldest first."""
+        self._paired = 0
         self._again: set[int] = set()
         self._next_id = 0
         self._woken = False
@@ -93,12 +96,27 @@ class Hub:
         return list(self._links.values())
 
     def link_of(self, account: bytes) -> Link | None:
-        """The one session with a member."""
-        return self._members.get(account)
+        """A session with a member: of several the oldest that is not silent."""
+        links = self._members.get(account)
+        if links is None:
+            return None
+        if len(links) > 1:
+            for link in links.values():
+                if not self._is_stale(link):
+                    return link
+        return next(iter(links.values()))
+
+    def links_of(self, account: bytes) -> list[Link]:
+        """All sessions with a member, one for each generation, the oldest first."""
+        return list(self._members.get(account, {}).values())
+
+    def link_to(self, account: bytes, generation: int) -> Link | None:
+        """The session with a member's node of that generation, or else with another of its nodes."""
+        return self._members.get(account, {}).get(generation) or self.link_of(account)
 
     def clients(self) -> int:
         """How many sessions are not one of a pair of members."""
-        return len(self._links) - len(self._members)
+        return len(self._links) - self._paired
 
     # --- sending ------------------------------------------------------------------------------------------
 
@@ -185,11 +203,19 @@ class Hub:
         self._next_id += 1
         # Programs and their node may send each other as much as they like; members may not.
         metered = role not in UNPAIRED
-        link = Link(self, self._next_id, wire, session, inbound=inbound, role=role, metered=metered)
+        rates = None
+        if metered:
+            # A member with several nodes may not send as much as several members.
+            others = self._members.get(session.peer)
+            rates = next(iter(others.values())).intake if others else intake()
+        link = Link(self, self._next_id, wire, session, inbound=inbound, role=role, intake=rates)
         link.url = url
         self._links[link.id] = link
-        if role not in UNPAIRED:
-            self._members[link.account] = link
+        if metered:
+            theirs = self._members.setdefault(link.account, {})
+            self._paired += link.generation not in theirs
+            theirs.pop(link.generation, None)  # of several the newest comes last
+            theirs[link.generation] = link
         self.fanout.add_peer(link.id)
         wire.owner = link
         session.tick(self.clock_ns())  # its clock starts here
@@ -213,16 +239,51 @@ class Hub:
         if session.peer == self.local.account:
             wire.fail(WrongPeer("this node reached itself"))
             return False
-        present = self._members.get(session.peer)
+        links = self._members.get(session.peer, {})
+        present = links.get(session.peer_generation)
         if present is not None:
             if self._keeps(present, inbound):
                 wire.close(text="duplicate: another session with this account is kept")
                 return False
             present.close(text="duplicate: a newer session with this account is kept")
-        if len(self._members) >= SESSIONS_MAX:
-            self._full(wire, "sessions-full", f"{SESSIONS_MAX} members are connected")
-            return False
+        return self._has_member_place(wire, session.peer)
+
+    def _has_member_place(self, wire: Carrier, account: bytes) -> bool:
+        links = self._members.get(account)
+        if not links:
+            if len(self._members) >= SESSIONS_MAX:
+                self._full(wire, "sessions-full", f"{SESSIONS_MAX} members are connected")
+                return False
+            return True
+        if len(links) >= MEMBER_NODES_MAX:
+            stale = [link for link in links.values() if self._is_stale(link)]
+            if not stale:
+                self._full(wire, "fleet-full", f"{MEMBER_NODES_MAX} nodes of this account are connected")
+                return False
+            self._expel(
+                min(stale, key=lambda link: link.last_received_ns), "silent, and another node has come"
+            )
+        elif self._paired - len(self._members) >= FURTHER_NODES_MAX:
+            most = max(self._members.values(), key=len)
+            if len(most) <= len(links) + 1:
+                self._full(wire, "fleets-full", f"{FURTHER_NODES_MAX} further nodes of members are connected")
+                return False
+            # Else a few members with sixteen each would keep everybody else at one.
+            self._expel(next(reversed(most.values())), "a member with fewer nodes needs the place")
         return True
+
+    def _expel(self, link: Link, text: str) -> None:
+        """Its place is free at once, however long its goodbye takes."""
+        self._drop_member(link)
+        link.close(text=text)
+
+    def _drop_member(self, link: Link) -> None:
+        links = self._members.get(link.account)
+        if links is not None and links.get(link.generation) is link:
+            del links[link.generation]
+            self._paired -= 1
+            if not links:
+                del self._members[link.account]
 
     def _has_client_place(self, wire: Carrier, account: bytes, role: str) -> bool:
         if self.clients() >= CLIENTS_MAX:
@@ -248,16 +309,18 @@ class Hub:
         """
         if present.inbound == inbound:
             return False
-        if self.clock_ns() - present.last_received_ns > DUPLICATE_STALE_MS * 1_000_000:
+        if self._is_stale(present):
             return False
         ours_is_kept = self.local.account < present.account
         return ours_is_kept != present.inbound
 
+    def _is_stale(self, link: Link) -> bool:
+        return self.clock_ns() - link.last_received_ns > DUPLICATE_STALE_MS * 1_000_000
+
     def forget(self, link: Link, error: MyceliumError | None) -> None:
         """Called by a link, once, when it ended."""
         del self._links[link.id]
-        if self._members.get(link.account) is link:
-            del self._members[link.account]
+        self._drop_member(link)
         self._again.discard(link.id)
         self.fanout.remove_peer(link.id)
         self.observer.session_closed(link.inbound)

@@ -49,14 +49,19 @@ _WEIGHTS: Final = tuple(
 _DRAINED_BYTES: Final = {fanout.CONTROL: CONTROL_QUEUE_BYTES_MAX // 2}
 
 
+def intake() -> tuple[Bucket, Bucket]:
+    """What one member may send: messages by their weight, and bytes."""
+    return Bucket(LINK_MESSAGES_PER_S, LINK_MESSAGES_BURST), Bucket(LINK_BYTES_PER_S, LINK_BYTES_BURST)
+
+
 class Link:
     """One live session. Made by `Hub.admit`; used from the loop's thread only.
 
-    id: unique in this process. account: the other side's, 32 bytes. role: what membership says of it;
-    `client` for a program, `node` for what a client dialled. remote: `host:port`. rtt_ms: set by whoever
-    measures it, None before. last_received_ns: monotonic. closed: resolves to the reason of the end, None
-    for a goodbye. closed_by_peer: who ended it. url: what was dialled, "" if inbound. metered: what comes is
-    read at a bounded rate. throttled: how often reading was put off for that.
+    id: unique in this process. account: the other side's, 32 bytes; generation: of its database. role: what
+    membership says of it; `client` for a program, `node` for what a client dialled. remote: `host:port`. rtt_ms:
+    set by whoever measures it, None before. last_received_ns: monotonic. closed: resolves to the reason of the end,
+    None for a goodbye. closed_by_peer: who ended it. url: what was dialled, "" if inbound. intake: at which
+    rates, in messages and bytes, what comes is read; None for any. throttled: how often reading was put off for that.
     """
 
     __slots__ = (
@@ -64,13 +69,14 @@ class Link:
         "_drain",
         "_fanout",
         "_hub",
-        "_intake",
         "_refused",
         "account",
         "closed",
         "closed_by_peer",
+        "generation",
         "id",
         "inbound",
+        "intake",
         "last_received_ns",
         "opened_ns",
         "remote",
@@ -91,7 +97,7 @@ class Link:
         *,
         inbound: bool,
         role: str,
-        metered: bool = False,
+        intake: tuple[Bucket, Bucket] | None = None,
     ) -> None:
         self._hub = hub
         self._fanout = hub.fanout
@@ -99,6 +105,7 @@ class Link:
         self.wire = wire
         self.session = session
         self.account = session.peer
+        self.generation = session.peer_generation
         self.role: str = role
         self.inbound = inbound
         self.remote = wire.remote
@@ -110,10 +117,7 @@ class Link:
         self._body_max = min(COALESCED_BYTES, session.frame_max - TAG_BYTES)
         self._drain: list[asyncio.Future[None]] = []
         self._refused = False
-        self._intake: tuple[Bucket, Bucket] | None = None
-        if metered:
-            messages = Bucket(LINK_MESSAGES_PER_S, LINK_MESSAGES_BURST)
-            self._intake = messages, Bucket(LINK_BYTES_PER_S, LINK_BYTES_BURST)
+        self.intake = intake
         self.throttled = 0
 
     def __repr__(self) -> str:
@@ -229,13 +233,13 @@ class Link:
             self.flush()
             return
         weight = self.body_received(body)
-        if self._intake is not None:
+        if self.intake is not None:
             self._throttle(weight, len(data), now_ns)
 
     def _throttle(self, weight: int, size_bytes: int, now_ns: int) -> None:
         """Who sends more than he may is read later: his own buffers fill, and nobody else's."""
-        assert self._intake is not None, "a member's link has its buckets"
-        count, size = self._intake
+        assert self.intake is not None, "a member's link has its buckets"
+        count, size = self.intake
         wait_ns = max(count.take(weight, now_ns), size.take(size_bytes, now_ns))
         if wait_ns > 0:
             self.throttled += 1

@@ -37,13 +37,7 @@ from mycelium.config.peer import (
     TREE_FASTER_MS,
     TREE_GATHER_MS,
     TREE_GRAFT_AGAIN_MS,
-    TREE_GRAFT_BYTES_BURST,
-    TREE_GRAFT_BYTES_PER_S,
     TREE_GRAFT_MS,
-    TREE_GRAFTS_BURST,
-    TREE_GRAFTS_PER_S,
-    TREE_HAVES_BURST,
-    TREE_HAVES_PER_S,
     TREE_HOPS_MAX,
     TREE_LAZY_MAX,
     TREE_MISSED_MAX,
@@ -57,8 +51,7 @@ from mycelium.config.peer import (
     TREE_SHY_MS,
     TREES_MAX,
 )
-from mycelium.peer.bucket import Bucket
-from mycelium.peer.treerefs import Effect, Push, Ref, Say, packed
+from mycelium.peer.treerefs import Effect, Push, Ref, Say, Share, packed
 from mycelium.protocol.messages import BatchRefs, Branch, Tree
 
 _OWN: Final = -1
@@ -69,14 +62,9 @@ _PATIENCE: Final = 4
 
 @dataclass(slots=True)
 class _Link:
-    """One session. waiting: what it announced first and has not come. spoke: it has taken part in any tree."""
+    """One session. spoke: it has taken part in any tree."""
 
-    haves: Bucket = field(default_factory=lambda: Bucket(TREE_HAVES_PER_S, TREE_HAVES_BURST))
-    grafts: Bucket = field(default_factory=lambda: Bucket(TREE_GRAFTS_PER_S, TREE_GRAFTS_BURST))
-    graft_bytes: Bucket = field(
-        default_factory=lambda: Bucket(TREE_GRAFT_BYTES_PER_S, TREE_GRAFT_BYTES_BURST)
-    )
-    waiting: int = 0
+    share: Share
     spoke: bool = False
     have: dict[Ref, int] = field(default_factory=dict)
     """To be announced, with sizes."""
@@ -117,6 +105,7 @@ class _Missing:
     are asked; asked: those that were."""
 
     by: int
+    share: Share
     size: int
     since_ms: int
     due_ms: int
@@ -154,9 +143,13 @@ class Plumtree:
 
     # --- links ------------------------------------------------------------------------------------------
 
-    def link_up(self, link: int) -> None:
-        """A session with a member. It is lazy in the trees that there are, and grafts what it is not sent."""
-        self._links[link] = _Link()
+    def link_up(self, link: int, sharing: int | None = None) -> None:
+        """A session with a member. It is lazy in the trees that there are, and grafts what it is not sent.
+
+        sharing: another link of that member; what one says is taken off what the other may.
+        """
+        other = None if sharing is None else self._links.get(sharing)
+        self._links[link] = _Link(Share() if other is None else other.share)
 
     def link_down(self, link: int) -> None:
         """It ended. What it was to bring is asked of the others that announced it."""
@@ -208,7 +201,7 @@ class Plumtree:
         missing = self._missing.pop(ref, None)
         announced: Sequence[int] = ()
         if missing is not None:
-            self._settled(missing)
+            missing.share.waiting -= 1
             announced = missing.links
             self._wish(tree, ref.branch, missing, now_ms)
         self._remember(ref, _Recent(size_bytes, hops, link, now_ms))
@@ -291,10 +284,10 @@ class Plumtree:
         state.spoke = True
         effects: list[Effect] = []
         for refs in tree.have:
-            if state.haves.take(0, now_ms * 1_000_000) > 0:
+            if state.share.haves.take(0, now_ms * 1_000_000) > 0:
                 self.counts["have-flood"] += len(refs.spans)
                 continue
-            state.haves.take(1 + len(refs.spans), now_ms * 1_000_000)
+            state.share.haves.take(1 + len(refs.spans), now_ms * 1_000_000)
             for ref in self._refs(refs):
                 self._announced(link, state, ref, min(refs.size, BATCH_BYTES_MAX), now_ms)
         for refs in tree.graft:
@@ -325,11 +318,11 @@ class Plumtree:
             if link not in missing.links and len(missing.links) < TREE_ANNOUNCERS_MAX:
                 missing.links.append(link)
             return
-        if state.waiting >= TREE_MISSING_PER_LINK_MAX or len(self._missing) >= TREE_MISSING_MAX:
+        if state.share.waiting >= TREE_MISSING_PER_LINK_MAX or len(self._missing) >= TREE_MISSING_MAX:
             self.counts["missing-full"] += 1
             return
-        state.waiting += 1
-        missing = self._missing[ref] = _Missing(link, size, now_ms, 0, [link])
+        state.share.waiting += 1
+        missing = self._missing[ref] = _Missing(link, state.share, size, now_ms, 0, [link])
         self._wait(ref, missing, now_ms + TREE_GRAFT_MS)
 
     def _grafted(self, link: int, state: _Link, refs: BatchRefs, now_ms: int) -> list[Push]:
@@ -351,12 +344,16 @@ class Plumtree:
                 continue
             given = recent.given = recent.given or set()
             now_ns = now_ms * 1_000_000
-            if link in given or state.grafts.take(0, now_ns) > 0 or state.graft_bytes.take(0, now_ns) > 0:
+            if (
+                link in given
+                or state.share.grafts.take(0, now_ns) > 0
+                or state.share.graft_bytes.take(0, now_ns) > 0
+            ):
                 self.counts["graft-flood"] += 1
                 continue
             given.add(link)
-            state.grafts.take(1, now_ns)
-            state.graft_bytes.take(recent.size, now_ns)
+            state.share.grafts.take(1, now_ns)
+            state.share.graft_bytes.take(recent.size, now_ns)
             pushes.append(Push(ref, recent.hops, (link,)))
         return pushes
 
@@ -381,7 +378,7 @@ class Plumtree:
             link = None if self._holds(ref) else self._whom_to_graft(ref, missing, now_ms)
             if link is None:
                 del self._missing[ref]
-                self._settled(missing)
+                missing.share.waiting -= 1
                 continue
             missing.asked.add(link)
             grafts.setdefault(link, []).append((ref, missing.size))
@@ -478,11 +475,6 @@ class Plumtree:
         missing.due_ms = until_ms + _PATIENCE * missing.size * 1000 // self.uplink_bytes_s
         self._turn += 1
         heapq.heappush(self._timers, (missing.due_ms, self._turn, ref))
-
-    def _settled(self, missing: _Missing) -> None:
-        first = self._links.get(missing.by)
-        if first is not None:
-            first.waiting -= 1
 
     def _flush_by(self, when_ms: int) -> None:
         if self._flush_ms is None or when_ms < self._flush_ms:

@@ -1,12 +1,23 @@
-"""What the trees call a batch, what `peer.plumtree` wants done, and refs as messages have them. Decides nothing."""
+"""What the trees call a batch, what `peer.plumtree` wants done, what a member may take up of them, and refs as messages
+have them. Decides nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-from mycelium.config.peer import TREE_REFS_MAX
+from mycelium.config.peer import (
+    TREE_GRAFT_BYTES_BURST,
+    TREE_GRAFT_BYTES_PER_S,
+    TREE_GRAFTS_BURST,
+    TREE_GRAFTS_PER_S,
+    TREE_HAVES_BURST,
+    TREE_HAVES_PER_S,
+    TREE_REFS_MAX,
+)
+from mycelium.peer.bucket import Bucket
 from mycelium.protocol.messages import BatchRefs, Branch, Tree
 
 
@@ -23,6 +34,18 @@ class Ref(NamedTuple):
     def branch(self) -> Branch:
         """The tree that it spreads along."""
         return Branch(self.space, self.account)
+
+
+@dataclass(slots=True)
+class Share:
+    """What one member may take up, however many sessions it has. waiting: what it announced first and has not come."""
+
+    haves: Bucket = field(default_factory=lambda: Bucket(TREE_HAVES_PER_S, TREE_HAVES_BURST))
+    grafts: Bucket = field(default_factory=lambda: Bucket(TREE_GRAFTS_PER_S, TREE_GRAFTS_BURST))
+    graft_bytes: Bucket = field(
+        default_factory=lambda: Bucket(TREE_GRAFT_BYTES_PER_S, TREE_GRAFT_BYTES_BURST)
+    )
+    waiting: int = 0
 
 
 class Push(NamedTuple):

@@ -107,6 +107,7 @@ def crowd(node: Node, count: int) -> list[Any]:
         link = SimpleNamespace(
             id=1_000_000 + number,
             account=account,
+            generation=1,
             role="validator",
             remote=f"192.0.2.{number % 250}:9090",
             inbound=bool(number % 2),
@@ -115,7 +116,7 @@ def crowd(node: Node, count: int) -> list[Any]:
             throttled=0,
         )
         node.hub.fanout.add_peer(link.id)
-        node.hub._members[account] = link
+        node.hub._members[account] = {1: link}
         node.replicator._links[link.id] = link
         node.replicator.sync.peer_up(link.id, node.now_ms(), account)
         for space in node.database.spaces:

@@ -27,6 +27,7 @@ class FakeLink:
     def __init__(self, account: bytes) -> None:
         self.id = next(self.ids)
         self.account = account
+        self.generation = 1
         self.posted: list[tuple[int, bytes]] = []
         self.stalled = False
         self.refuse = 0
@@ -56,6 +57,12 @@ class FakeHub:
         self.clock_ns = time.monotonic_ns
 
     def link_of(self, account: bytes) -> FakeLink | None:
+        return self.members.get(account)
+
+    def links_of(self, account: bytes) -> list[FakeLink]:
+        return [self.members[account]] if account in self.members else []
+
+    def link_to(self, account: bytes, generation: int) -> FakeLink | None:
         return self.members.get(account)
 
     def post(self, type: int, payload: bytes, klass: int, links: list[FakeLink]) -> list[FakeLink]:

@@ -194,6 +194,6 @@ def test_whatever_peers_say_is_no_error(messages):
     assert tree.due_ms is None
     remembered = tree.remembered
     assert (remembered["missing"], remembered["timers"], remembered["queued"]) == (0, 0, 0)
-    assert all(state.waiting == 0 for state in tree._links.values())
+    assert all(state.share.waiting == 0 for state in tree._links.values())
     (push,) = tree.publish(ref(9, 100), 1_000, now_ms)
     assert push.links
