@@ -15,11 +15,11 @@ import psycopg
 import psycopg.types.string
 from sinkkit import APPEND, COUNTER, SET, TABLES, FakeNode, until
 
-from mycelium.sinks.postgres.names import key_bytes
 from mycelium.sinks.postgres.sink import PostgresSink
 from mycelium.sinks.runner import Runner
 from mycelium.sinks.schema import WHOLE
 from mycelium.sinks.schemafile import Given, read
+from mycelium.sinks.source import key_bytes
 
 
 def given(tmp_path: Path, text: str) -> Given:

@@ -75,6 +75,7 @@ _REPORT_S: Final = 10.0
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("postgres")(postgres)
+    app.command("parquet")(parquet)
     app.command("status")(status)
     connected(app, "rls")(rls)
 
@@ -120,6 +121,51 @@ def postgres(
 
         say = _sayer(json)
         sink = PostgresSink(dsn, name, _given(schema), wanted=_wanted(space, table), again=again, say=say)
+        output.run(_run(target, sink, space, table, say, json=json))
+
+
+def parquet(
+    directory: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", help="Where the files go; made if need be.")
+    ],
+    every: Annotated[
+        float, typer.Option(min=0.0, help="Seconds after which what has come is written.")
+    ] = 60.0,
+    rows: Annotated[int, typer.Option(min=1, help="Rows after which it is written before that.")] = 200_000,
+    schema: Schema = None,
+    space: Spaces = None,
+    table: Tables = None,
+    config: Config = None,
+    env_file: EnvFile = None,
+    url: Url = None,
+    account: Account = None,
+    wallet: Wallet = None,
+    hotkey: Hotkey = None,
+    wallet_path: WalletPath = None,
+    key_file: KeyFile = None,
+    timeout: Timeout = 30.0,
+    json: Json = False,
+) -> None:
+    """Write the changes of a node's tables to Parquet files, until Ctrl-C.
+
+    First all rows, then every change. DIR/manifest.json says which files count
+    and in what order; applying their rows one by one, by their column op,
+    gives what the node shows. A file is whole or not there, and the manifest
+    holds the position of the feed: whatever is killed, nothing is lost or
+    there twice. Needs pyarrow.
+
+    Example:
+
+        mycelium sink parquet --dir /data/facts --every 300 --config node.toml
+    """
+    target = Target(config, env_file, url, account, wallet, hotkey, wallet_path, key_file, timeout)
+    with output.guard(json=json):
+        from mycelium.sinks.parquet import ParquetSink
+
+        say = _sayer(json)
+        sink = ParquetSink(
+            directory, _given(schema), every_s=every, rows_max=rows, wanted=_wanted(space, table), say=say
+        )
         output.run(_run(target, sink, space, table, say, json=json))
 
 

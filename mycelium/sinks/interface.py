@@ -50,8 +50,9 @@ class Sink(Protocol):
     """Where a feed is written to. Its methods are called one after the other; `prepare` while an `apply` goes on."""
 
     gather_s: float
-    """How long the runner may gather batches before it hands them over; 0: at once when idle."""
+    """How long the runner may gather batches before it hands them over (0: at once when idle), and how many."""
     gather_changes: int
+    gather_bytes: int
 
     async def open(self) -> Position | None:
         """Connect, again after an error. Its position; None: it wants all rows, then it is filled first."""

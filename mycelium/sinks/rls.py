@@ -18,8 +18,9 @@ from mycelium.database.policy import ROLES, Action, Policy
 from mycelium.database.ranges import Ranges
 from mycelium.errors import UsageError
 from mycelium.identity import account as accounts
-from mycelium.sinks.postgres.names import Relation, Source
+from mycelium.sinks.postgres.names import Relation
 from mycelium.sinks.postgres.statements import qualified, quoted
+from mycelium.sinks.source import Source
 
 PREFIX: Final = "mycelium_"
 """Before the names of the groups, and of the policies that this makes."""

@@ -98,8 +98,11 @@ class Gather:
     One task puts, another takes. wait_s: how long `take` may wait for more.
     """
 
-    def __init__(self, changes_max: int, wait_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, changes_max: int, bytes_max: int, wait_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._changes_max = changes_max
+        self._bytes_max = bytes_max
         self._wait_s = wait_s
         self._clock = clock
         self._batches: list[FeedBatch] = []
@@ -120,7 +123,7 @@ class Gather:
         self._batches.append(batch)
         self._changes += batch.count
         self._bytes += len(batch.raw) if batch.raw is not None else _size(batch)
-        if self._changes >= self._changes_max or self._bytes >= SINK_GROUP_BYTES_MAX:
+        if self._changes >= self._changes_max or self._bytes >= self._bytes_max:
             self._room.clear()
             self._full.set()
         self._some.set()
@@ -243,7 +246,7 @@ class Runner:
 
     async def _follow(self, node: Feeds, first: Position) -> None:
         """Write batch after batch. Raises what ends the feed, after everything before it was written."""
-        gather = Gather(self._sink.gather_changes, self._sink.gather_s, self._clock)
+        gather = Gather(self._sink.gather_changes, self._sink.gather_bytes, self._sink.gather_s, self._clock)
         feed = node.feed(after=first.cursor, spaces=self._spaces, tables=self._tables)
         reader = asyncio.create_task(_read(feed, first, gather))
         applying: asyncio.Task[None] | None = None

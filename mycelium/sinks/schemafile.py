@@ -24,6 +24,17 @@ from mycelium.sinks.schema import KEY, TYPE, WHOLE, Column, Layout, usable
 from mycelium.tomlfile import Section, TomlFile
 
 PREFIX: Final = "mycelium_"
+_ALIASES: Final = {
+    "bool": "boolean",
+    "int2": "smallint",
+    "int": "integer",
+    "int4": "integer",
+    "int8": "bigint",
+    "decimal": "numeric",
+    "float4": "real",
+    "float8": "double precision",
+    "timestamp with time zone": "timestamptz",
+}
 _TYPE_SAID: Final = 'a type of PostgreSQL, like "double precision" or "numeric(20, 9)"'
 
 
@@ -81,7 +92,8 @@ def _column(columns: Section, name: str) -> Column:
         one.finish()
     else:
         kind, member = columns.text(name, _TYPE_SAID), name
-    return Column(name, " ".join(kind.lower().split()), member, given=True)
+    kind = " ".join(kind.lower().split())
+    return Column(name, _ALIASES.get(kind, kind), member, given=True)
 
 
 __all__ = ["KEY", "PREFIX", "WHOLE", "Given", "read"]

@@ -20,7 +20,7 @@ from mycelium.errors import PolicyRefused, UsageError
 from mycelium.identity import account as accounts
 from mycelium.sinks import rls
 from mycelium.sinks.postgres import report
-from mycelium.sinks.postgres.names import key_bytes
+from mycelium.sinks.source import key_bytes
 
 ACCOUNTS = [kit.keypair(f"reader {number}").account for number in range(2)]
 ADDRESSES = [accounts.format(account) for account in ACCOUNTS]

@@ -173,3 +173,17 @@ def _as(role, dsn, statement):
     with psycopg.connect(dsn) as connection:
         connection.execute(f"SET ROLE {role}")
         return connection.execute(statement).fetchall()
+
+
+def test_parquet_files(config, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    clikit.invoke("put", "records", "p", '{"score": 2}', "--config", config)
+    out = tmp_path / "out"
+    with Sink("parquet", "--dir", out, "--every", 0, "--table", "records", "--config", config) as sink:
+        sink.until("live")
+        clikit.invoke("delete", "records", "p", "--config", config)
+        manifest = out / "manifest.json"
+        until(lambda: [len(one["files"]) for one in json.loads(manifest.read_bytes())["tables"]] == [2])
+    (table,) = json.loads(manifest.read_bytes())["tables"]
+    rows = [row for file in table["files"] for row in parquet.read_table(out / file["name"]).to_pylist()]
+    assert [row["op"] for row in rows if row["key"] == "p"] == ["put", "delete"]

@@ -14,9 +14,10 @@ from typing import Any, Final, NamedTuple
 from mycelium.errors import SchemaConflict, SinkUnreachable
 from mycelium.protocol.messages import MergeType
 from mycelium.sinks.interface import Position
-from mycelium.sinks.postgres.names import BOOKS, Relation, Source
+from mycelium.sinks.postgres.names import BOOKS, Relation
 from mycelium.sinks.postgres.statements import Statements, quoted
 from mycelium.sinks.schema import Column, described_columns
+from mycelium.sinks.source import Source
 
 _MAKE: Final = (
     f"""CREATE TABLE IF NOT EXISTS {BOOKS}.sinks (

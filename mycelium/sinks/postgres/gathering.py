@@ -14,7 +14,7 @@ from mycelium.feed.batch import ExportRow, FeedBatch, FeedChange
 from mycelium.identity import account as accounts
 from mycelium.protocol.messages import MergeType, Op
 from mycelium.sinks.postgres.copytext import ValueText, bytes_text, escaped
-from mycelium.sinks.postgres.names import Source, key_text
+from mycelium.sinks.source import Source, key_text
 
 DOT_BYTES: Final = 48
 ELEMENT_BYTES: Final = 16

@@ -1,33 +1,16 @@
-"""How Mycelium's names and keys are written in PostgreSQL. Pure.
-
-A key is text where it can be: in the order of the collation "C", which is the order of bytes. What PostgreSQL cannot
-hold as text (no UTF-8, or with a NUL), and what begins with \\x itself, is \\x and the bytes in hex: no two keys have
-one text, and `decode(substr(key, 3), 'hex')` gives the bytes.
-"""
+"""How Mycelium's tables are named in PostgreSQL. Pure."""
 
 from __future__ import annotations
 
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from mycelium.protocol.messages import MergeType
 from mycelium.sinks.schemafile import Given
+from mycelium.sinks.source import Source
 
 BOOKS: Final = "mycelium"
 """The schema of the sinks' own tables."""
 _NAME_BYTES_MAX: Final = 63
-_HEX: Final = "\\x"
-
-
-class Source(NamedTuple):
-    """A table of Mycelium: its whole identity."""
-
-    space: str
-    table: str
-    merge: MergeType
-
-    def __str__(self) -> str:
-        return f"{self.space}/{self.table}"
 
 
 class Relation(NamedTuple):
@@ -38,20 +21,6 @@ class Relation(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
-
-
-def key_text(key: bytes) -> str:
-    """A key as it stands in the column `key`."""
-    try:
-        text = key.decode()
-    except UnicodeDecodeError:
-        return _HEX + key.hex()
-    return text if "\0" not in text and not text.startswith(_HEX) else _HEX + key.hex()
-
-
-def key_bytes(text: str) -> bytes:
-    """The key that `key_text` wrote."""
-    return bytes.fromhex(text[len(_HEX) :]) if text.startswith(_HEX) else text.encode()
 
 
 def relation_of(source: Source, given: Given, taken: frozenset[Relation] = frozenset()) -> Relation:

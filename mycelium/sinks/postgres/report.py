@@ -7,7 +7,8 @@ from typing import Any
 from mycelium.protocol.messages import MergeType
 from mycelium.sinks.interface import Position
 from mycelium.sinks.postgres.failures import Failures, driver
-from mycelium.sinks.postgres.names import BOOKS, Relation, Source
+from mycelium.sinks.postgres.names import BOOKS, Relation
+from mycelium.sinks.source import Source
 
 
 def read(dsn: str) -> list[dict[str, Any]]:

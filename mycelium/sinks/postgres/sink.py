@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mycelium.config.sinks import (
     SINK_CONNECT_S,
+    SINK_GROUP_BYTES_MAX,
     SINK_GROUP_CHANGES,
     SINK_LOCK_WAIT_S,
     SINK_SAMPLE_ROWS,
@@ -30,10 +31,11 @@ from mycelium.sinks.postgres.books import Books, Known
 from mycelium.sinks.postgres.copytext import ValueText
 from mycelium.sinks.postgres.failures import Failures, driver
 from mycelium.sinks.postgres.gathering import TableChanges, origin_text
-from mycelium.sinks.postgres.names import BOOKS, Source, key_text, relation_of
+from mycelium.sinks.postgres.names import BOOKS, relation_of
 from mycelium.sinks.postgres.statements import COUNTED, Statements, qualified, quoted
 from mycelium.sinks.schema import Layout, Sample
 from mycelium.sinks.schemafile import Given
+from mycelium.sinks.source import Source, key_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -75,6 +77,7 @@ class PostgresSink:
 
     gather_s = 0.0
     gather_changes = SINK_GROUP_CHANGES
+    gather_bytes = SINK_GROUP_BYTES_MAX
 
     def __init__(
         self,

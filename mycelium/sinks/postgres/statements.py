@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import Final
 
 from mycelium.protocol.messages import MergeType
-from mycelium.sinks.postgres.names import Relation, Source
+from mycelium.sinks.postgres.names import Relation
 from mycelium.sinks.schema import NUMERIC, Column
+from mycelium.sinks.source import Source
 
 META: Final = (
     ("_hlc", "bigint"),
