@@ -113,7 +113,7 @@ class Session:
         raw = await self.request(f"$JS.API.{what}", payload)
         try:
             answer = msgspec.json.decode(raw, type=dict[str, Any])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, ValueError):
             raise BrokerError(f"{what}: the answer does not parse") from None
         error = answer.get("error")
         if isinstance(error, dict):
@@ -123,6 +123,7 @@ class Session:
     async def held(self, work: Any) -> Any:
         """The result of a coroutine, or BrokerUnreachable as soon as the connection is lost."""
         task = asyncio.ensure_future(work)
+        task.add_done_callback(_retrieve)
         try:
             self.check()
             await asyncio.wait((task, self.lost), return_when=asyncio.FIRST_COMPLETED)
@@ -138,6 +139,12 @@ class Session:
             with contextlib.suppress(Exception):  # it may break just now: it ends in any case
                 await self.nc.flush(1)
         await self.nc.close()
+
+
+def _retrieve(task: asyncio.Future[Any]) -> None:
+    """Note the error of what nobody waits for any more, so that it is not reported as lost."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Broker:

@@ -180,7 +180,7 @@ def _of_system(raw: bytes) -> Answer:
         # A server without JetStream answers with an error.
         data = answer.get("data") or {}
         return _parsed("the system account", str(server["name"]), str(server.get("ver", "")), data, data)
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):
         return Answer("the system account", problem="an answer that does not parse")
 
 
@@ -194,7 +194,7 @@ async def _by_monitor(url: str, settings: NatsSettings) -> Answer:
         jsz = await asyncio.to_thread(_get, url, "/jsz", settings)
         jetstream = varz.get("jetstream") or {}
         return _parsed(where, str(varz["server_name"]), str(varz.get("version", "")), jetstream, jsz)
-    except (OSError, HTTPException, msgspec.DecodeError) as error:
+    except (OSError, HTTPException, msgspec.DecodeError, UnicodeDecodeError) as error:
         return Answer(where, problem=_brief(error))
     except (KeyError, TypeError, AttributeError):
         return Answer(where, problem="what answers there is no NATS server's monitoring")
