@@ -15,6 +15,7 @@ import os
 import statistics
 import time
 
+import clikit
 import kit
 import pgkit
 import psycopg
@@ -24,9 +25,11 @@ import uvloop
 from mycelium._core.codec import encode_batch
 from mycelium.config.sinks import SINK_FILL_ROWS, SINK_GROUP_CHANGES
 from mycelium.database.value import value_bytes
+from mycelium.devnet import layout
 from mycelium.feed.batch import ExportRow, FeedBatch
 from mycelium.feed.cursor import Cursor
 from mycelium.identity import account as accounts
+from mycelium.node.node import Node
 from mycelium.protocol.messages import MergeType, Op
 from mycelium.sinks.interface import Position
 from mycelium.sinks.postgres.sink import PostgresSink
@@ -218,3 +221,53 @@ def test_one_change_when_idle(pg):
 
     took = sorted(uvloop.run(main()))
     print(f"\none change to its commit: median {took[100] * 1000:.1f} ms, p99 {took[196] * 1000:.1f} ms")
+
+
+def test_behind_a_node(pg, tmp_path):
+    """`mycelium sink postgres` as a process: a node's rows, then a backlog of its feed, over a sealed session.
+
+    The node, the sink and PostgreSQL share the cores.
+    """
+    (place,) = layout.prepare(tmp_path, 1)
+    dsn = pg.database()
+    command = clikit.command("sink", "postgres", "--dsn", dsn, "--config", place.config, "--json")
+
+    async def write(node, first: int) -> None:
+        for at in range(first, first + ROWS // 2, BATCH):
+            async with node.database.batch(ack="applied") as batch:
+                for number in range(at, at + BATCH):
+                    batch.put("records", f"r{number}", {"score": number / 7, "tempo": number})
+        await node.database.table("records").put("last", {"score": 0.5}, ack="durable")
+
+    def count() -> int:
+        with psycopg.connect(dsn) as connection:
+            if connection.execute("SELECT to_regclass('mycelium_main.records')").fetchone() == (None,):
+                return 0
+            return connection.execute("SELECT count(*) FROM mycelium_main.records").fetchone()[0]
+
+    async def sunk(rows: int) -> float:
+        began_s = time.perf_counter()
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.DEVNULL, env=clikit.environment()
+        )
+        try:
+            while await asyncio.to_thread(count) < rows:
+                await asyncio.sleep(0.05)
+            return time.perf_counter() - began_s
+        finally:
+            process.kill()
+            await process.wait()
+
+    async def main():
+        async with Node.open(place.config) as node:
+            await write(node, 0)
+            half = (ROWS // 2 + BATCH - 1) // BATCH * BATCH
+            filled_s = await sunk(half + 1)
+            await write(node, half)
+            return half, filled_s, await sunk(2 * half + 1)
+
+    half, filled_s, followed_s = uvloop.run(main())
+    print(
+        f"\nbehind a node, from the start of the process: fill {half / filled_s:,.0f} rows/s, "
+        f"backlog {half / followed_s:,.0f} rows/s"
+    )

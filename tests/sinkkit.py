@@ -119,15 +119,15 @@ class FakeNode:
     def state(self, spaces=None) -> dict[tuple[str, str], dict]:
         """(space, table): what people see of it: values, sums, elements of sets, lists of facts."""
         found: dict[tuple[str, str], dict] = {}
+        seen = set()
         for row in self.rows(spaces):
             table = found.setdefault((row.space, row.table), {})
             if row.merge is COUNTER:
                 table[row.key] = table.get(row.key, 0) + int.from_bytes(row.value, "big", signed=True)
             elif row.merge is SET:
                 elements = table.setdefault(row.key, [])
-                if value_of(row.value) not in elements or row.value not in [
-                    value_bytes(one) for one in elements
-                ]:
+                if (row.space, row.table, row.key, row.value) not in seen:
+                    seen.add((row.space, row.table, row.key, row.value))
                     elements.append(value_of(row.value))
             elif row.merge is APPEND:
                 table.setdefault(row.key, []).append(value_of(row.value))
@@ -185,10 +185,10 @@ class FakeFeed:
                 if self._spaces is None or batch.space in self._spaces:
                     node.fed.append(self._index)
                     return self._shown(batch)
-            node.grew.clear()
-            await node.grew.wait()
             if not node.up:
                 raise LinkClosed("the node went away")
+            node.grew.clear()
+            await node.grew.wait()
 
     def _shown(self, batch: FeedBatch) -> FeedBatch:
         changes = tuple(

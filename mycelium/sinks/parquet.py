@@ -108,6 +108,8 @@ class Rows:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.rows: list[tuple[str, bytes, bytes, int, bytes, int, int, int]] = []
+        self.size = 0
+        """Bytes of keys and values, while a fill gathers them."""
 
     def payloads(self) -> Iterable[bytes]:
         return (row[2] for row in self.rows if row[0] in ("put", "insert"))
@@ -276,11 +278,17 @@ class ParquetSink:
             waiting = self._filling.setdefault(source, Rows(source))
             made_by = _MADE_BY.get(row.merge, "put")
             origin = (row.hlc, row.account, row.generation, row.seq)
+            waiting.size += len(row.key) + len(row.value)
             waiting.rows.append((made_by, row.key, row.value, *origin, self._at))
         # Rows come table by table: those of all but the last are complete.
         last = next(reversed(self._filling), None)
         for source in list(self._filling):
-            if source != last or len(self._filling[source].rows) >= self.gather_changes:
+            waiting = self._filling[source]
+            if (
+                source != last
+                or len(waiting.rows) >= self.gather_changes
+                or waiting.size >= self.gather_bytes
+            ):
                 await self._on_disk(partial(self._fill, self._filling.pop(source)))
 
     def _fill(self, rows: Rows) -> None:
@@ -358,10 +366,15 @@ class ParquetSink:
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         """Run in a thread what waits for the disk. SinkUnreachable where it is full or refuses."""
+        working = asyncio.ensure_future(asyncio.to_thread(work))
         try:
-            return await asyncio.to_thread(work)
+            return await asyncio.shield(working)
         except OSError as error:
             raise SinkUnreachable(f"{self._directory}: {error.strerror or error}") from None
+        except asyncio.CancelledError:
+            # A thread cannot be stopped, and nobody else may write before it has ended.
+            await asyncio.wait({working})
+            raise
 
     def _tell(self) -> None:
         for source, table in self._tables.items():

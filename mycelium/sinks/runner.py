@@ -28,6 +28,8 @@ from mycelium.errors import (
     LinkClosed,
     LinkError,
     MyceliumError,
+    NotDurable,
+    ProtocolError,
     SinkUnreachable,
     StoreClosed,
 )
@@ -177,6 +179,8 @@ class Backoff:
         return float(ceiling_ms * (0.5 + self.rng.random() / 2) / 1000)
 
 
+_PASSING: Final = (SinkUnreachable, LinkError, StoreClosed, NotDurable)
+_QUIET_S: Final = 1.0
 _AGAIN_S: Final = 60.0
 """A wait is said once, and then once a minute, with the reason that it has by then."""
 
@@ -211,6 +215,7 @@ class Runner:
         self._backoff = Backoff(rng or random.Random())  # noqa: S311 - spreads attempts, guards nothing
         self._said_s = 0.0
         self._written = -1
+        self._met = False
         self.progress = Progress()
 
     async def run(self) -> None:
@@ -219,7 +224,12 @@ class Runner:
             while True:
                 try:
                     await self._session()
-                except (SinkUnreachable, LinkError, StoreClosed) as error:
+                except _PASSING as error:
+                    await self._wait(error)
+                except ProtocolError as error:
+                    # At the first meeting it is a mistake of somebody's; later the node may be starting.
+                    if not self._met:
+                        raise
                     await self._wait(error)
         finally:
             await self._sink.close()
@@ -231,7 +241,10 @@ class Runner:
             while True:
                 if position is None:
                     position = await self._fill(node)
-                self._working("live", position)
+                self._met = True
+                self.progress.position = position
+                if not self.progress.waits_for:
+                    self._working("live", position)
                 try:
                     await self._follow(node, position)
                 except FeedBehind as error:
@@ -256,7 +269,10 @@ class Runner:
                 if applying is not None and await gather.full_before(applying):
                     await applying
                     applying = None
-                group = await gather.take(SINK_IDLE_S)
+                # After a wait it counts as going on when something is written, or nothing is to be.
+                group = await gather.take(_QUIET_S if self.progress.waits_for else SINK_IDLE_S)
+                if not group and self.progress.waits_for:
+                    self._working("live", position)
                 if group:
                     cursor, lag = group[-1].cursor, group[-1].newest - group[-1].cursor.index
                 elif feed.cursor is not None and feed.cursor > position.cursor:
@@ -334,13 +350,16 @@ class Runner:
             size += sum([len(row.key) + len(row.value) for row in found])
             if len(rows) >= SINK_FILL_ROWS or size >= SINK_GROUP_BYTES_MAX:
                 await self._sink.fill(rows)
-                self.progress.rows += len(rows)
-                self._working("filling", self.progress.position)
+                self._filled(len(rows))
                 rows, size = [], 0
         if rows:
             await self._sink.fill(rows)
-            self.progress.rows += len(rows)
-            self._working("filling", self.progress.position)
+            self._filled(len(rows))
+
+    def _filled(self, rows: int) -> None:
+        self.progress.phase = "filling"
+        self.progress.rows += rows
+        self._on_progress(self.progress)
 
     def _working(self, phase: str, position: Position | None) -> None:
         if self.progress.waits_for:

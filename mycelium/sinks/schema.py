@@ -32,7 +32,7 @@ BYTEA: Final = "bytea"
 TIME: Final = "timestamptz"
 JSONB: Final = "jsonb"
 
-TYPE: Final = re.compile(r"[a-z][a-z0-9_]*( [a-z]+)*(\(\d{1,4}(, ?\d{1,4})?\))?( [a-z]+)*(\[\])?")
+TYPE: Final = re.compile(r"[a-z][a-z0-9_]*( [a-z]+)*(\(\d{1,4}(, ?\d{1,4})?\))?( [a-z]+)*")
 """What a type may look like: it becomes a part of statements."""
 _NAME: Final = re.compile(r"[^\0]{1,63}", re.DOTALL)
 _SYSTEM: Final = frozenset({KEY, "ctid", "tableoid", "xmin", "cmin", "xmax", "cmax"})

@@ -70,7 +70,8 @@ def test_a_server_that_goes_and_comes_back(own, how):
     run(main())
 
 
-def test_killed_again_and_again_under_load(own):
+@pytest.mark.parametrize("times", [4, pytest.param(30, marks=pytest.mark.soak)])
+def test_killed_again_and_again_under_load(own, times):
     """Each time the sink finds its position beside its rows: no change is lost, no addition counted twice."""
 
     async def main():
@@ -81,7 +82,7 @@ def test_killed_again_and_again_under_load(own):
             await sink.caught_up(node)
             sink.runner._sink.gather_changes = 5
             number = 1
-            for _ in range(4):
+            for _ in range(times):
                 for _ in range(15):
                     some(node, number)
                     number += 1

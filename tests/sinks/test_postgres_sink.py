@@ -172,6 +172,9 @@ def test_some_spaces_and_tables_only(dsn):
         assert shown(state(dsn)) == shown(wanted)
         await sunk(node, dsn, wanted="all")
         assert shown(state(dsn)) == shown(node.state()), "asked for more, it is filled anew"
+        said = await sunk(node, dsn, spaces=["other"], wanted="other")
+        assert set(state(dsn)) == {("other", "aside")}, "asked for less, the rest is gone"
+        assert said[0].startswith("other spaces or tables are asked for than before")
 
     run(main())
 
@@ -183,6 +186,7 @@ def test_system_space_is_left_out_unless_named(dsn):
         node.set("scores", "a", 1)
         await sunk(node, dsn)
         node.set("policy", "q", "x", space="sys")
+        node.set("sys.grants", "g", b"token")
         await sunk(node, dsn)
         assert set(state(dsn)) == {("main", "scores")}
 
@@ -256,3 +260,21 @@ def test_a_second_process_stands_by(dsn):
 async def _until_said(sink, text: str) -> None:
     await until(lambda: any(text in line for line in sink.said) or sink.task.done())
     assert [line for line in sink.said if text in line], sink.said
+
+
+def test_large_values_make_small_groups_and_no_sample_holds_them_all(dsn):
+    async def main():
+        node = FakeNode()
+        for number in range(40):
+            node.set("scores", f"k{number}", "x" * 500_000)
+        await sunk(node, dsn)
+        for number in range(40):
+            node.set("scores", f"k{number}", "y" * 500_000)
+        async with sinking(node, dsn) as sink:
+            await sink.caught_up(node)
+        found = query(
+            dsn, "SELECT count(*), sum(length(value)) FROM mycelium_main.scores WHERE value LIKE 'y%'"
+        )
+        assert found == [(40, 20_000_000)]
+
+    run(main())

@@ -82,15 +82,15 @@ class Books:
         )
         return bool(got)
 
-    async def position(self, wanted: str) -> Position | None:
-        """Where the sink is; None where it has never been filled, or with other spaces and tables than `wanted`."""
+    async def position(self, wanted: str) -> tuple[Position | None, bool]:
+        """Where the sink is, None where it must be filled; and whether that is as other spaces or tables are wanted."""
         rows = await self._connection.execute(
             f"SELECT position, wanted FROM {BOOKS}.sinks WHERE name = %s", (self._name,)
         )
         found = await rows.fetchone()
-        if found is None or found[0] is None or found[1] != wanted:
-            return None
-        return Position.parse(found[0])
+        if found is None or found[0] is None:
+            return None, False
+        return (Position.parse(found[0]), False) if found[1] == wanted else (None, True)
 
     async def forget(self) -> None:
         """The sink must be filled anew."""

@@ -150,7 +150,9 @@ class PostgresSink:
                 if not await self._load() or self._again:
                     await self._books.forget()
             self._again = False
-            self._position = await self._books.position(self._wanted)
+            self._position, others = await self._books.position(self._wanted)
+        if others:
+            self._say("other spaces or tables are asked for than before, so all rows are read again")
         return self._position
 
     async def _check_server(self) -> None:
@@ -171,10 +173,13 @@ class PostgresSink:
             source = known.source
             given = self._given.of(source.space, source.table)
             there = await self._books.columns(qualified(known.relation))
-            moved = given is not None and given.into not in (None, str(known.relation))
+            into = given.into if given is not None else None
+            moved = into not in (None, str(known.relation))
             if not there or moved:
                 await self._books.drop(source)
                 as_it_was = False
+                if there:
+                    self._say(f"{source} is written to {into} now; {known.relation} is left as it is")
                 continue
             target, added = await self._amended(known, given, there)
             as_it_was = as_it_was and not added
@@ -359,7 +364,7 @@ class PostgresSink:
             # Rows come table by table: only the last one may go on.
             waiting_before, self._waiting = self._waiting, {}
             for changes in [*waiting_before.values(), *found.values()]:
-                ends = changes.source != last or _size(changes) >= SINK_SAMPLE_ROWS
+                ends = changes.source != last or _enough(changes)
                 await self._stage_rows(changes, enough=ends)
 
     async def _stage_rows(self, changes: TableChanges, *, enough: bool) -> None:
@@ -439,8 +444,10 @@ async def _lines(changes: TableChanges, target: _Target) -> list[str]:
     return pieces
 
 
-def _size(changes: TableChanges) -> int:
-    return len(changes.puts) + len(changes.adds) + len(changes.inserts) + len(changes.facts)
+def _enough(changes: TableChanges) -> bool:
+    """Whether the rows are sample enough, or more than one holds back."""
+    sizes = [len(payload) for payload in changes.payloads()]
+    return len(sizes) + len(changes.adds) >= SINK_SAMPLE_ROWS or sum(sizes) >= SINK_GROUP_BYTES_MAX
 
 
 def _texts(keys: Iterable[bytes]) -> list[str]:
