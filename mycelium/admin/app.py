@@ -46,7 +46,7 @@ class Json(Response):
 
 def app(watch: Watch, live: Live, gate: Gate) -> ASGIApp:
     """The whole of it."""
-    return _Guarded(_router(watch, live), gate, live)
+    return Guarded(_router(watch, live), gate, live)
 
 
 def _router(watch: Watch, live: Live) -> Router:
@@ -84,10 +84,13 @@ def _router(watch: Watch, live: Live) -> Router:
     return Router([*routes, WebSocketRoute("/live", watching)], redirect_slashes=False)
 
 
-class _Guarded:
-    """Lets through what the gate lets through; adds the headers; turns a failure of ours into a plain 500."""
+class Guarded:
+    """Lets through what the gate lets through; adds the headers; turns a failure of ours into a plain 500.
 
-    def __init__(self, inner: ASGIApp, gate: Gate, live: Live) -> None:
+    live: what serves dashboards, where any may watch.
+    """
+
+    def __init__(self, inner: ASGIApp, gate: Gate, live: Live | None = None) -> None:
         self._inner = inner
         self._gate = gate
         self._live = live
@@ -98,7 +101,7 @@ class _Guarded:
         socket = scope["type"] == "websocket"
         method = "GET" if socket else scope["method"]
         refusal = self._gate.judge(method, scope["path"], scope["headers"], socket=socket)
-        if refusal is None and socket and self._live.full:
+        if refusal is None and socket and self._live is not None and self._live.full:
             refusal = Refusal(503, "enough dashboards watch already", ((b"retry-after", b"5"),))
         if refusal is not None:
             await _refuse(scope, receive, send, refusal)

@@ -145,7 +145,21 @@ async def open_admin(node: Node, place: Place) -> AsyncIterator[Admin]:
     """Answer there during the block, and close the place after it. AddressInUse: another was faster."""
     watch = Watch(node)
     live = Live(watch)
-    server = _Server(_config(app(watch, live, place.gate)))
+    watch.start()
+    node.health = lambda: views.health(watch.health, node.now_ms())
+    try:
+        async with serving(place, app(watch, live, place.gate)) as connections:
+            log.info("dashboard, health and metrics: %s", place.url)
+            yield Admin(node, place.url, watch, live, connections)
+    finally:
+        node.health = dict
+        await watch.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(place: Place, application: Any) -> AsyncIterator[Collection[Any]]:
+    """Give a place to an ASGI app during the block, and close it after it; its open connections. AddressInUse."""
+    server = _Server(_config(application))
     try:
         place.socket.listen(_BACKLOG)
     except OSError as error:
@@ -153,26 +167,21 @@ async def open_admin(node: Node, place: Place) -> AsyncIterator[Admin]:
         raise AddressInUse(
             f"cannot listen on {place.url}: {error.strerror}", "set another in [admin] listen"
         ) from None
-    watch.start()
-    node.health = lambda: views.health(watch.health, node.now_ms())
-    serving = asyncio.ensure_future(server.serve(sockets=[place.socket]))
+    running = asyncio.ensure_future(server.serve(sockets=[place.socket]))
     try:
         # Whichever comes first: a server that cannot start says why.
         await asyncio.wait(
-            {serving, asyncio.ensure_future(server.up.wait())}, return_when=asyncio.FIRST_COMPLETED
+            {running, asyncio.ensure_future(server.up.wait())}, return_when=asyncio.FIRST_COMPLETED
         )
-        if serving.done():
-            serving.result()
-        log.info("dashboard, health and metrics: %s", place.url)
-        yield Admin(node, place.url, watch, live, server.server_state.connections)
+        if running.done():
+            running.result()
+        yield server.server_state.connections
     finally:
-        node.health = dict
         server.should_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
+        await asyncio.gather(running, return_exceptions=True)
         for connection in list(server.server_state.connections):
             connection.transport.abort()
         place.close()
-        await watch.close()
 
 
 def _config(application: Any) -> uvicorn.Config:

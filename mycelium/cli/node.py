@@ -8,16 +8,14 @@ import itertools
 import logging
 import os
 import signal
-import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from mycelium.cli import output
+from mycelium.cli.daemon import Ending
 from mycelium.cli.target import Config, EnvFile, Json, Session, connected
-from mycelium.config import DRAIN_S
 from mycelium.errors import UsageError
 from mycelium.identity import account as accounts
 
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_EXIT_S: Final = DRAIN_S + 1.5
-"""After SIGTERM the process is gone within 10 s, whatever hangs."""
 _PANEL: Final = "Settings, before environment and file"
 
 Set = Annotated[
@@ -144,14 +140,14 @@ async def _logged(read: Any, *, json: bool, until_eof: bool) -> int:
         output.note(f"configuration: {configuration.path}")
     redact = Redactor(logs.secrets_of(settings, os.environ, configuration.secrets()))
     log = logs.Log(settings.log, redact)
-    _say_whence(configuration)
+    say_whence(configuration)
     try:
         return await _serve(configuration, log, read, json=json, until_eof=until_eof)
     finally:
         log.close()
 
 
-def _say_whence(configuration: Configuration) -> None:
+def say_whence(configuration: Configuration) -> None:
     """In the log: what the environment and the flags say before the file, and what of them has no force."""
     for note in configuration.notes:
         logger.warning("%s -- unset it, or see `mycelium config check`", note)
@@ -170,24 +166,10 @@ async def _serve(configuration: Configuration, log: Log, read: Any, *, json: boo
 
     process.prepare()
     manager = Notify.from_environment()
-    loop = asyncio.get_running_loop()
-    asked: asyncio.Future[int] = loop.create_future()
-
-    def end(code: int) -> None:
-        if not asked.done():
-            asked.set_result(code)
-            manager.stopping()
-            _leave_in(_EXIT_S)
-        elif code == output.INTERRUPTED:
-            os._exit(output.INTERRUPTED)  # Ctrl-C again: the operator does not want to wait
-
-    loop.add_signal_handler(signal.SIGTERM, end, 0)
-    loop.add_signal_handler(signal.SIGINT, end, output.INTERRUPTED)
+    ending = Ending(until_eof=until_eof, on_end=manager.stopping)
     reloader = Reloader(configuration, log, read)
     # Before the node is there too: left alone, the signal ends the process.
-    loop.add_signal_handler(signal.SIGHUP, reloader.reload)
-    if until_eof:
-        threading.Thread(target=_watch_stdin, args=(loop, end), daemon=True).start()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.reload)
     manager.status("opening the store and looking for the network")
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(manager.close)
@@ -198,20 +180,14 @@ async def _serve(configuration: Configuration, log: Log, read: Any, *, json: boo
         if place is not None:
             stack.callback(place.close)
         opening = asyncio.ensure_future(stack.enter_async_context(Node.open(settings)))
-        # It may wait for the chain, a minute long: who ends it meanwhile is not kept waiting.
-        either: set[asyncio.Future[Any]] = {opening, asked}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not opening.done():
-            opening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await opening
-            return await asked
-        node = await opening
+        node = await ending.unless(opening)
+        if node is None:
+            return await ending.asked
         admin = None if place is None else await stack.enter_async_context(open_admin(node, place))
         reloader.node = node
         _ready(node, admin, json=json)
         async with manager.serving(lambda: summary(node)):
-            return await asked
+            return await ending.asked
 
 
 def _ready(node: Node, admin: Admin | None, *, json: bool) -> None:
@@ -231,21 +207,6 @@ def _ready(node: Node, admin: Admin | None, *, json: bool) -> None:
             f"ready: {ready['url']} as {ready['account']}, data in {ready['data_dir']}, pid {ready['pid']}"
             + (f", dashboard {ready['admin']}" if admin else "")
         )
-
-
-def _leave_in(seconds: float) -> None:
-    """End the process after `seconds` even if draining hangs; durable data is safe by then."""
-    timer = threading.Timer(seconds, os._exit, (output.FAILED,))
-    timer.daemon = True
-    timer.start()
-
-
-def _watch_stdin(loop: asyncio.AbstractEventLoop, end: Any) -> None:
-    """End the node when stdin does: the process that started it is gone, however it went."""
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
-    _leave_in(_EXIT_S)
-    loop.call_soon_threadsafe(end, 0)
 
 
 async def status(
