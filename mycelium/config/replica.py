@@ -30,3 +30,14 @@ FOLLOW_LOOK_MS: Final = 5_000
 """Between two looks at how far the stream goes."""
 FOLLOW_SAVE_MESSAGES: Final = 64
 """Messages after which the position is written down while there is no end of them; a restart reads so many again."""
+BLOCKED_MS: Final = 60_000
+"""A replica that is full for so long looks for a snapshot that has what it waits for."""
+LACKING_LOOK_MS: Final = 60_000
+"""Between two looks whether seals name more than is here."""
+LACKING_KEPT: Final = 4_096
+"""Origins for which that was searched, 100 bytes each."""
+REPLICA_TICK_S: Final = 1.0
+SPOOL_READ_BYTES: Final = 1024 * 1024
+"""Of a snapshot's file at once."""
+SNAPSHOT_LOOK_MS: Final = 30_000
+"""Between two looks at the snapshots of a space: for proofs, and for what is lacking; one request for each."""

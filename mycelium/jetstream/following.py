@@ -30,9 +30,10 @@ from mycelium.config.replica import (
     PULL_MESSAGES,
 )
 from mycelium.database.store import Store
-from mycelium.errors import BrokerError, BrokerUnreachable, Overloaded, StoreError, StreamGone
+from mycelium.errors import BrokerError, Overloaded, StoreError, StreamGone
 from mycelium.extras import load
-from mycelium.jetstream import layout, place
+from mycelium.jetstream import layout, place, streams
+from mycelium.jetstream.client import Session, broker_errors
 from mycelium.jetstream.intake import Intake, Taken
 from mycelium.jetstream.place import Place
 from mycelium.jetstream.pulling import Pulling, Said
@@ -62,21 +63,11 @@ class Stream(NamedTuple):
     last: int
 
 
-class Connection(Protocol):
-    """One connection, while it lasts; `client.Session` is one. nc, js: of nats-py."""
-
-    nc: Any
-    js: Any
-
-    @property
-    def alive(self) -> bool: ...
-
-
 class Connections(Protocol):
     """Where connections come from; `client.Broker` is one."""
 
-    async def ready(self) -> Connection:
-        """One that is alive, however long that takes."""
+    async def ready(self) -> Session:
+        """One that is alive, however long that takes. BrokerUnreachable, ConfigError where there will be none."""
         ...
 
 
@@ -228,6 +219,7 @@ class Follower:
 
     async def offer(self, take: Callable[[], Taken]) -> Taken:
         """Offer something to the intake again and again until it is taken."""
+        usual = self.state
         while True:
             try:
                 found = take()
@@ -245,7 +237,7 @@ class Follower:
                 self.state = FAILING
                 self._quiet.error("the store refuses what comes of the stream %s: %s", self.name, error)
             else:
-                self.state = READING
+                self.state = usual
                 return found
             if self._again:
                 raise _BegunAgain
@@ -260,33 +252,30 @@ class Follower:
 
     async def _follow(self) -> None:
         """Until the consumer is lost. BrokerError, StoreError."""
-        errors = load("nats.errors", "nats")
         self.state = UNREACHABLE
-        connection = await self._connections.ready()
+        session = await self._connections.ready()
         try:
-            stream = await self._look(connection)
-            await self._begin(connection, stream)
-            await self._consume(connection)
-        except (errors.Error, TimeoutError, OSError) as error:
-            raise BrokerUnreachable(f"{type(error).__name__}: {error}") from None
+            with broker_errors(self.name):
+                stream = await self._look(session)
+                await self._begin(session, stream)
+                await self._consume(session)
         finally:
             self._queue.clear()
             self._undone_bytes = 0
 
-    async def _look(self, connection: Connection) -> Stream:
-        missing = load("nats.js.errors", "nats").NotFoundError
+    async def _look(self, session: Session) -> Stream:
         try:
-            info = await connection.js.stream_info(self.name)
-        except missing:
+            found = await streams.look(session, self.name)
+        except StreamGone:
             self.stream = None
-            raise StreamGone(f"there is no stream {self.name}") from None
+            raise
         self._looked_ms = _monotonic_ms()
-        self.stream = Stream(str(info.created), info.state.first_seq, info.state.last_seq)
+        self.stream = Stream(found.created, found.first_seq, found.last_seq)
         return self.stream
 
-    async def _begin(self, connection: Connection, stream: Stream) -> None:
+    async def _begin(self, session: Session, stream: Stream) -> None:
         """Stand where the next message to read is."""
-        why = await self._why_behind(connection, stream)
+        why = await self._why_behind(session, stream)
         if why:
             self.state = BEGINNING
             self._again = ""
@@ -299,7 +288,7 @@ class Follower:
                 place.save(self._store, self.intake.space, self._place)
         self._wake_waiters()
 
-    async def _why_behind(self, connection: Connection, stream: Stream) -> str:
+    async def _why_behind(self, session: Session, stream: Stream) -> str:
         """Why what comes next is not what the stream would give; "" where it is."""
         if self._again:
             return self._again
@@ -316,23 +305,27 @@ class Follower:
             return (
                 f"message {self.intake.read + 1} comes next, and {stream.first} is the oldest that it keeps"
             )
-        if mark and stream.first <= read and not await self._is_known(connection, read, mark):
+        if mark and stream.first <= read and not await self._is_known(session, read, mark):
             return f"message {read} is another one than was read"
         return ""
 
-    async def _is_known(self, connection: Connection, sequence: int, mark: bytes) -> bool:
+    async def _is_known(self, session: Session, sequence: int, mark: bytes) -> bool:
         missing = load("nats.js.errors", "nats").NotFoundError
         try:
-            found = await connection.js.get_msg(self.name, sequence)
+            found = await session.held(session.js.get_msg(self.name, sequence))
         except missing:
             return True  # deleted by itself; says nothing
         return place.mark_of(found.data or b"") == mark
 
-    async def _consume(self, connection: Connection) -> None:
+    async def _consume(self, session: Session) -> None:
         api = load("nats.js.api", "nats")
-        nc, consumer = connection.nc, f"follow-{secrets.token_hex(8)}"
+        nc, consumer = session.nc, f"follow-{secrets.token_hex(8)}"
         pulling = Pulling(_monotonic_ms())
         self._lost = ""
+
+        def broken(lost: asyncio.Future[str]) -> None:
+            del lost
+            self._arrived.set()
 
         async def arrived(message: Msg) -> None:
             self._received(pulling, message)
@@ -341,6 +334,7 @@ class Follower:
         subscription = await nc.subscribe(
             inbox, cb=arrived, pending_msgs_limit=4 * PULL_MESSAGES, pending_bytes_limit=0
         )
+        session.lost.add_done_callback(broken)
         try:
             config = api.ConsumerConfig(
                 name=consumer,
@@ -351,25 +345,26 @@ class Follower:
                 mem_storage=True,
                 num_replicas=1,
             )
-            info = await connection.js.add_consumer(self.name, config=config)
+            info = await session.held(session.js.add_consumer(self.name, config=config))
             self.pending = info.num_pending or 0
             self.state = READING
-            await self._read(connection, pulling, f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}", inbox)
+            await self._read(session, pulling, f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}", inbox)
         finally:
-            await self._leave(connection, subscription, consumer)
+            session.lost.remove_done_callback(broken)
+            await self._leave(session, subscription, consumer)
 
-    async def _leave(self, connection: Connection, subscription: Any, consumer: str) -> None:
+    async def _leave(self, session: Session, subscription: Any, consumer: str) -> None:
         """Let go of a consumer; the server forgets it by itself where it is not told."""
-        errors = load("nats.errors", "nats")
         try:
             self.save()
         except StoreError as error:
             log.debug("how far %s was read is not written down: %s", self.name, error)
-        if connection.alive:
+        if session.alive:
             try:
-                await subscription.unsubscribe()
-                await connection.nc.publish(f"$JS.API.CONSUMER.DELETE.{self.name}.{consumer}")
-            except (errors.Error, OSError) as error:
+                with broker_errors(self.name):
+                    await subscription.unsubscribe()
+                    await session.nc.publish(f"$JS.API.CONSUMER.DELETE.{self.name}.{consumer}")
+            except BrokerError as error:
                 log.debug("a consumer of %s is left behind: %s", self.name, error)
 
     def _received(self, pulling: Pulling, message: Msg) -> None:
@@ -387,12 +382,12 @@ class Follower:
                 self._lost = f"{code} {text}"
         self._arrived.set()
 
-    async def _read(self, connection: Connection, pulling: Pulling, next_subject: str, inbox: str) -> None:
+    async def _read(self, session: Session, pulling: Pulling, next_subject: str, inbox: str) -> None:
         """Apply what comes until the consumer is lost."""
         while not self._again and not (self._lost and not self._queue):
             asked = None if self._lost else pulling.ask(self._undone_bytes, _monotonic_ms())
             if asked is not None:
-                await connection.nc.publish(next_subject, json.dumps(asked).encode(), inbox)
+                await session.nc.publish(next_subject, json.dumps(asked).encode(), inbox)
             if self._queue:
                 message = self._queue.popleft()
                 await self._take(message)
@@ -402,26 +397,26 @@ class Follower:
                 continue
             if self._unsaved:
                 self.save()
-            await self._wait(connection)
-            if not connection.alive:
+            await self._wait(session)
+            if not session.alive:
                 self._lost = self._lost or "the connection is lost"
             elif pulling.silent(_monotonic_ms()):
                 self._lost = self._lost or "it says nothing"
         log.info("the consumer of %s is lost (%s): another is made", self.name, self._lost)
 
-    async def _wait(self, connection: Connection) -> None:
+    async def _wait(self, session: Session) -> None:
         """Until something comes, a second at most; look at the stream now and then."""
         self._arrived.clear()
         try:
             async with asyncio.timeout(1):
                 await self._arrived.wait()
         except TimeoutError:
-            if _monotonic_ms() - self._looked_ms > FOLLOW_LOOK_MS and connection.alive:
-                await self._check(connection)
+            if _monotonic_ms() - self._looked_ms > FOLLOW_LOOK_MS and session.alive:
+                await self._check(session)
 
-    async def _check(self, connection: Connection) -> None:
+    async def _check(self, session: Session) -> None:
         """The stream may have been deleted or made anew, and nobody told us."""
-        stream = await self._look(connection)
+        stream = await self._look(session)
         if stream.created != self._place.created:
             self._lost = "another stream stands in its place"
         if self.intake.read >= stream.last:

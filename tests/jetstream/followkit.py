@@ -12,9 +12,11 @@ from nodekit import until
 
 from mycelium.database.engine import Applied, Engine
 from mycelium.jetstream import layout
+from mycelium.jetstream.client import Broker
 from mycelium.jetstream.following import Follower
 from mycelium.jetstream.intake import Intake
 from mycelium.jetstream.layout import Network
+from mycelium.node.nats_settings import NatsSettings
 
 NOW_MS = kit.NOW_MS
 NETWORK = Network(kit.NETUID, kit.GENESIS)
@@ -57,28 +59,9 @@ def written(author: Engine, count: int, key: str = "k") -> list[Applied]:
     return [kit.write(author, kit.put(f"{key}{number}")) for number in range(count)]
 
 
-class Connection:
-    """As `client.Session`, over a client that connects again by itself."""
-
-    def __init__(self, client) -> None:
-        self.nc = client
-        self.js = client.jetstream()
-        self._number = client.stats["reconnects"]
-
-    @property
-    def alive(self) -> bool:
-        return self.nc.is_connected and self.nc.stats["reconnects"] == self._number
-
-
-class Connections:
-    """As `client.Broker`."""
-
-    def __init__(self, client) -> None:
-        self._client = client
-
-    async def ready(self) -> Connection:
-        await until(lambda: self._client.is_connected, "a server")
-        return Connection(self._client)
+def broker(client) -> Broker:
+    """Of the server that a test's own client is connected to."""
+    return Broker(NatsSettings(urls=(client.connected_url.geturl(),)), "test", environ={})
 
 
 @contextlib.asynccontextmanager
@@ -98,14 +81,15 @@ async def connected(url: str):
 @contextlib.asynccontextmanager
 async def following(client, engine: Engine, **more):
     """A follower of `main` that runs."""
-    intake = Intake(engine, "main")
-    follower = Follower(Connections(client), STREAM, intake, engine._store, lambda: NOW_MS, **more)
-    task = asyncio.create_task(follower.run())
-    try:
-        yield follower
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async with broker(client) as connections:
+        intake = Intake(engine, "main")
+        follower = Follower(connections, STREAM, intake, engine._store, lambda: NOW_MS, **more)
+        task = asyncio.create_task(follower.run())
+        try:
+            yield follower
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def same(reader: Engine, author: Engine, space: str = "main", seconds: float = 20) -> None:

@@ -11,6 +11,7 @@ from jetstream.followkit import (
     NETWORK,
     NOW_MS,
     STREAM,
+    broker,
     connected,
     following,
     publish,
@@ -23,7 +24,7 @@ from natskit import Servers
 from nodekit import run, until
 
 from mycelium.database.memory import MemoryStore
-from mycelium.jetstream import layout, place
+from mycelium.jetstream import layout, place, streams
 from mycelium.jetstream.following import FULL, NO_STREAM, READING
 
 
@@ -204,7 +205,7 @@ def test_a_stream_that_is_not_there_yet_is_waited_for(clean, caplog):
 
     with caplog.at_level(logging.WARNING):
         run(main())
-    assert f"there is no stream {STREAM}" in caplog.text
+    assert f"the stream {STREAM} cannot be read" in caplog.text
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -317,10 +318,11 @@ def test_a_server_that_lost_the_end_of_a_stream_is_found_out(clean, more):
             await publish(client, batches[:5])
             fresh = written(author, 10, "later")
             await publish(client, fresh[:more])
-            info = await client.jetstream().stream_info(STREAM)
+            async with broker(client) as connections:
+                info = await streams.look(await connections.ready(), STREAM)
             found = place.load(store, "main")
             assert created == found.created
-            place.save(store, "main", place.Place(str(info.created), found.position, found.read, found.mark))
+            place.save(store, "main", place.Place(info.created, found.position, found.read, found.mark))
             reader = kit.engine("reader", store)
             async with following(client, reader, behind=behind):
                 await until(lambda: reader.counts["duplicate"] == 5)
