@@ -69,6 +69,10 @@ def _rotate(top: typer.Typer) -> None:
     _module("rotate").register(_group(top, "rotate"))
 
 
+def _replica(top: typer.Typer) -> None:
+    _module("replica").register(_group(top, "replica"))
+
+
 def _devnet(top: typer.Typer) -> None:
     group = _group(top, "devnet")
     _module("devnet").register(group)
@@ -122,6 +126,9 @@ COMMANDS: Final = {
     ),
     "rotate": Place(_rotate, "Let a node listen on another port."),
     "sink": Place(_sink, "Keep a PostgreSQL, or files, filled from a node's change feed."),
+    "replica": Place(
+        _replica, "A read replica: a verified copy of the data, kept by streams on NATS JetStream."
+    ),
     "devnet": Place(_devnet, "A local network of real nodes, for trying things out."),
     "sim": Place(_sim, "Real nodes in a simulated network, repeatable from a seed."),
     "fiber": Place(_fiber, "Programs written for Fiber, unmodified."),

@@ -136,6 +136,8 @@ async def _logged(read: Any, *, json: bool, until_eof: bool) -> int:
 
     configuration = read()
     settings = configuration.settings()
+    if settings.replica is not None:
+        raise UsageError(f"{settings.path} is a read replica's: run it with `mycelium replica run`")
     if configuration.how == "found":
         output.note(f"configuration: {configuration.path}")
     redact = Redactor(logs.secrets_of(settings, os.environ, configuration.secrets()))

@@ -72,13 +72,13 @@ class RocksStore:
         self._db: Rdict | None = None
         self._families: dict[Column, Rdict] = {}
         self._handles: list[Any] = []
-        existing = _inspect(path)
+        existing = inspect(path)
         if not existing and _free_bytes(_existing_parent(path)) < reserve_bytes:
             raise StoreFull(f"{path}: less than {reserve_bytes >> 20} MiB free; free some space")
         self._open()
 
     def _open(self) -> None:
-        _mark(self.path)
+        mark(self.path)
         cache = Cache(BLOCK_CACHE_BYTES)
         buffers = WriteBufferManager(MEMTABLES_TOTAL_BYTES, False)
         options = {column: _options(column, cache, buffers) for column in Column}
@@ -240,7 +240,7 @@ class RocksStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             Checkpoint(self._require()).create_checkpoint(str(path))
-            _mark(path)
+            mark(path)
         except Exception as error:  # noqa: BLE001
             shutil.rmtree(path, ignore_errors=True)
             raise _translate(error, path) from None
@@ -355,7 +355,7 @@ def _existing_parent(path: Path) -> Path:
     return path
 
 
-def _inspect(path: Path) -> bool:
+def inspect(path: Path) -> bool:
     """True when `path` holds a store, False when one may be created there. StoreForeign otherwise."""
     if not path.exists():
         return False
@@ -369,7 +369,8 @@ def _inspect(path: Path) -> bool:
     return "CURRENT" in names
 
 
-def _mark(path: Path) -> None:
+def mark(path: Path) -> None:
+    """Make a data directory, or claim an empty one, so that other files may be written there first. StoreError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         marker = path / MARKER

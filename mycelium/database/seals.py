@@ -22,7 +22,7 @@ from mycelium.database import schema, value
 from mycelium.database.access import SEALS, SYS
 from mycelium.database.schema import ROW_HEADER_BYTES
 from mycelium.database.store import Column, Store, after_prefix
-from mycelium.database.vector import Origin, OriginLog
+from mycelium.database.vector import SEQUENCE_MAX, Origin, OriginLog
 from mycelium.errors import AccountRefused
 from mycelium.identity import account as accounts
 
@@ -127,6 +127,22 @@ class Seals:
     def is_past(self, space: str, origin: Origin, epoch: int, last: int) -> bool:
         """Whether a seal that is settled ends the log before that number, for batches of that epoch."""
         return any(epoch < at and last > head for at, head in self._settled(space, origin))
+
+    def ends(self, space: str) -> Iterator[tuple[Origin, int]]:
+        """The logs that end by a seal in force for an epoch, and where; a log may end more than once."""
+        for account, by_epoch in self._attested.items():
+            said = {
+                name
+                for words in by_epoch.values()
+                for heads in words.values()
+                for name in heads.get(space, ())
+            }
+            for name in sorted(said):
+                # Whoever attests may write what it likes.
+                if name.isascii() and name.isdigit() and int(name) <= SEQUENCE_MAX:
+                    origin = Origin(account, int(name))
+                    for _, head in self._settled(space, origin):
+                        yield origin, head
 
     def _settled(self, space: str, origin: Origin) -> Iterator[tuple[int, int]]:
         """The epochs at which its account departed, and where the log ends by a seal in force for an epoch."""

@@ -164,8 +164,10 @@ class Configuration:
             return "membership" not in data and not (
                 option.path == "chain.network" and _get(data, ("chain", "endpoints"))
             )
-        if option.section in ("membership", "rotation"):
+        if option.section in ("membership", "rotation", "replica"):
             return option.section in data
+        if option.section == "identity" and "replica" in data:
+            return False
         chosen = [one for one in _CHOICES[0].sets if any(_get(data, tuple(path.split("."))) for path in one)]
         return option.section != "identity" or not chosen or any(option.path in one for one in chosen)
 

@@ -301,6 +301,13 @@ OPTIONS: Final = (
         nats.SNAPSHOT_HOURS,
         "Hours between two snapshots for new replicas; 0: only where they would lack something.",
     ),
+    # --- replica ---
+    Option(
+        "replica.writes_at",
+        TEXT,
+        "",
+        "Of a read replica: the address of a node, for who tries to write here.",
+    ),
     # --- tables ---
     Option("tables", TABLE, REQUIRED, "The tables: NAME = { merge, space } for each."),
     Option("tables.*.merge", TEXT, REQUIRED, f"How writes of one key meet: {', '.join(settings.MERGES)}."),

@@ -39,6 +39,9 @@ log_keep_hours = 168
 [nats]                             # JetStream, for the feed's bridge, replicas and fleets: see `nats_settings`
 urls = ["nats://127.0.0.1:4222"]
 
+[replica]                          # no node, but a read replica that follows streams: see `replica_settings`
+writes_at = "ws://10.0.0.5:9090"
+
 [log]                              # how much the daemon says: see `log_settings`
 level = "warning"
 
@@ -80,6 +83,7 @@ from mycelium.node import (
     chain_settings,
     log_settings,
     nats_settings,
+    replica_settings,
     rotation_settings,
     store_settings,
 )
@@ -87,6 +91,7 @@ from mycelium.node.admin_settings import AdminSettings
 from mycelium.node.chain_settings import ChainSettings
 from mycelium.node.log_settings import LogSettings
 from mycelium.node.nats_settings import NatsSettings
+from mycelium.node.replica_settings import ReplicaSettings
 from mycelium.node.store_settings import StoreSettings
 from mycelium.peer import endpoints
 from mycelium.peer.blacklist import Rules
@@ -156,7 +161,8 @@ class Settings:
     """All settings of a node, checked. Paths are absolute. Exactly one of `members_file` and `chain` is given.
 
     genesis: None where the file leaves it to the chain; a members file always comes with one. advertise: hosts, None
-    where the file leaves it to us. mesh: in no file, as it is the whole network's.
+    where the file leaves it to us. mesh: in no file, as it is the whole network's. replica: None for a node; the
+    identity of a replica is a key of its own.
     """
 
     path: Path
@@ -183,6 +189,7 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     admin: AdminSettings = field(default_factory=AdminSettings)
     nats: NatsSettings = field(default_factory=NatsSettings)
+    replica: ReplicaSettings | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
@@ -206,8 +213,11 @@ class Settings:
         advertise, bootstrap = _reached(node)
         uplink_mbit = node.integer("uplink_mbit", 1, UPLINK_MBIT_MAX, UPLINK_MBIT)
         node.finish()
-        identity = _identity(
-            base, file.root.section("identity", "an [identity] section with wallet and hotkey")
+        replica = replica_settings.parse(file, data_dir)
+        identity = (
+            _identity(base, file.root.section("identity", "an [identity] section with wallet and hotkey"))
+            if replica is None
+            else IdentitySettings(key_file=replica.key_file)
         )
         network = file.root.section("network", "a [network] section with netuid and genesis")
         netuid = network.integer("netuid", 0, 65_535)
@@ -258,6 +268,7 @@ class Settings:
             log=log,
             admin=admin,
             nats=nats,
+            replica=replica,
         )
 
     @property

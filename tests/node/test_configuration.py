@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 
 import pytest
 from hypothesis import example, given
@@ -342,6 +343,8 @@ def test_the_table_has_every_setting_that_is_read_and_no_other(tmp_path):
     genesis = f'netuid = 64\ngenesis = "0x{"2f" * 32}"'
     members = EVERYTHING.replace('[chain]\nnetwork = "test"', '[membership]\nfile = "m"')
     found = asked(tmp_path, EVERYTHING) | asked(tmp_path, members.replace("netuid = 64", genesis))
+    replica = re.sub(r"\[identity\]\n(\w+ = .*\n)*", '[replica]\nwrites_at = "ws://a:1"\n', EVERYTHING)
+    found |= asked(tmp_path, replica)
     sections = {where for where, (kind, _) in found.items() if kind == "dict"}
     keys = {where: said for where, said in found.items() if where not in sections}
     read_here = set()
