@@ -69,7 +69,7 @@ class Beginning:
                 continue
             follows = _follows(one, stream)
             tail.began = Used(one.stream_seq, one.made_ms, one.batches, follows)
-            log.info("%r: a snapshot of %d batches is here", tail.space, one.batches)
+            log.info("%r: all of a snapshot up to message %d is taken", tail.space, one.stream_seq)
             if follows and one.stream_seq + 1 >= stream.first:
                 return one.stream_seq
             break
@@ -109,6 +109,7 @@ class Beginning:
         path = self._directory / f"{tail.space}{_SUFFIX}"
         try:
             await self._fetch(session, one, path)
+            log.info("%r: a snapshot of %d batches is whole: %d MiB", tail.space, one.batches, one.size_bytes >> 20)
             self._proofs_ms[tail.space] = one.made_ms
             for record in _read(path):
                 if isinstance(record, bytes):
