@@ -150,7 +150,8 @@ def _mistakes(found: Configuration) -> list[tuple[str, str]]:
     wrong: list[tuple[str, str]] = []
     keypair = None
     try:
-        keypair = settings.keypair()
+        # A replica makes its key at its first start.
+        keypair = settings.keypair() if settings.replica is None else None
     except MyceliumError as error:
         wrong.append((output.reason(error), output.remedy(error)))
     members = settings.members_file

@@ -10,6 +10,7 @@ import typer
 from mycelium.cli import output, progress
 from mycelium.cli.node import Set, parse_set
 from mycelium.cli.target import Config, EnvFile, Json
+from mycelium.errors import UsageError
 
 if TYPE_CHECKING:
     from mycelium.node.configuration import Configuration
@@ -40,7 +41,11 @@ def doctor(config: Config = None, env_file: EnvFile = None, settings: Set = None
         from mycelium.node import configuration
 
         found = configuration.read(config, parse_set(settings or []), None, env_file)
-        found.settings()  # a mistake in it is the first thing to mend, and all of them are named at once
+        # A mistake in it is the first thing to mend, and all of them are named at once.
+        if found.settings().replica is not None:
+            raise UsageError(
+                "doctor examines nodes: of a replica, `mycelium replica status` says what is wrong"
+            )
         if not json:
             output.line(f"configuration: {found.path} ({found.how})")
         checks = output.run(_examine(found, json=json))

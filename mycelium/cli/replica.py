@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +19,7 @@ from mycelium.cli import output
 from mycelium.cli.daemon import Ending
 from mycelium.cli.node import Set, parse_set, say_whence
 from mycelium.cli.target import Config, EnvFile, Json
-from mycelium.errors import ConfigError, KeyFileError
+from mycelium.errors import ConfigError, KeyFileError, MyceliumError
 from mycelium.identity import account as accounts
 
 if TYPE_CHECKING:
@@ -24,8 +27,11 @@ if TYPE_CHECKING:
 
     from mycelium.admin.health import Facts
     from mycelium.node.configuration import Configuration
+    from mycelium.node.logs import Log
     from mycelium.node.settings import Settings
     from mycelium.replica.replica import Replica
+
+logger = logging.getLogger(__name__)
 
 _PANEL = "Settings, before environment and file"
 
@@ -74,7 +80,8 @@ def run(
         flags = {path: text for path, text in given.items() if text is not None} | parse_set(settings or [])
         if data_dir is not None:
             flags["node.data_dir"] = str(Path(data_dir).absolute())
-        code = output.run(_logged(_read(config, env_file, flags), nats, json=json, until_eof=until_eof))
+        read = partial(_read, config, env_file, flags)
+        code = output.run(_logged(read, nats, json=json, until_eof=until_eof))
         if code:
             raise typer.Exit(code)
 
@@ -136,12 +143,16 @@ async def _status(settings: Settings, url: str | None, timeout_s: float, *, json
         output.console().print(view(found))
 
 
-async def _logged(configuration: Configuration, nats: str | None, *, json: bool, until_eof: bool) -> int:
+Read = Callable[[], "Configuration"]
+
+
+async def _logged(read: Read, nats: str | None, *, json: bool, until_eof: bool) -> int:
     from mycelium.node import logs
     from mycelium.node.nats_settings import given_urls
     from mycelium.redaction import Redactor
     from mycelium.replica.key import open_key
 
+    configuration = read()
     settings = _settings(configuration)
     if nats is not None:
         settings = dataclasses.replace(
@@ -151,12 +162,12 @@ async def _logged(configuration: Configuration, nats: str | None, *, json: bool,
     log = logs.Log(settings.log, Redactor(logs.secrets_of(settings, os.environ, configuration.secrets())))
     say_whence(configuration)
     try:
-        return await _serve(settings, json=json, until_eof=until_eof)
+        return await _serve(settings, log, read, json=json, until_eof=until_eof)
     finally:
         log.close()
 
 
-async def _serve(settings: Settings, *, json: bool, until_eof: bool) -> int:
+async def _serve(settings: Settings, log: Log, read: Read, *, json: bool, until_eof: bool) -> int:
     from mycelium.admin.server import Place
     from mycelium.jetstream.client import Broker
     from mycelium.node import process
@@ -167,6 +178,9 @@ async def _serve(settings: Settings, *, json: bool, until_eof: bool) -> int:
     process.prepare()
     manager = Notify.from_environment()
     ending = Ending(until_eof=until_eof, on_end=manager.stopping)
+    running: list[Replica] = []
+    # Before the replica is there too: left alone, the signal ends the process.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: reload(running, log, read))
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(manager.close)
         check_address(settings.host, settings.port)
@@ -178,11 +192,25 @@ async def _serve(settings: Settings, *, json: bool, until_eof: bool) -> int:
         replica = await ending.unless(opening)
         if replica is None:
             return await ending.asked
+        running.append(replica)
         if place is not None:
             await stack.enter_async_context(_admin(place, replica))
         _ready(replica, "" if place is None else place.url, json=json)
         async with manager.serving(lambda: summary(replica)):
             return await ending.asked
+
+
+def reload(running: Collection[Replica], log: Log, read: Read) -> None:
+    """SIGHUP: take over who may use it and how much it logs. A configuration with a mistake changes nothing."""
+    try:
+        settings = read().settings()
+    except MyceliumError as error:
+        logger.error("the configuration was read again and nothing is changed: %s", error)
+        return
+    log.set_level(settings.log.level)
+    for replica in running:
+        replica.allow(settings.clients)
+    logger.warning("the configuration was read again: its clients and the level of the log are taken over")
 
 
 @contextlib.asynccontextmanager

@@ -109,7 +109,9 @@ class Beginning:
         path = self._directory / f"{tail.space}{_SUFFIX}"
         try:
             await self._fetch(session, one, path)
-            log.info("%r: a snapshot of %d batches is whole: %d MiB", tail.space, one.batches, one.size_bytes >> 20)
+            log.info(
+                "%r: a snapshot of %d batches is whole: %d MiB", tail.space, one.batches, one.size_bytes >> 20
+            )
             self._proofs_ms[tail.space] = one.made_ms
             for record in _read(path):
                 if isinstance(record, bytes):

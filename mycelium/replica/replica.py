@@ -24,7 +24,7 @@ from mycelium.database.engine import Applied
 from mycelium.database.horizon import Horizon
 from mycelium.database.rocks import RocksStore
 from mycelium.database.schema import TableSpec
-from mycelium.errors import BrokerError, ChainOutage, ConfigError, MyceliumError, StoreError
+from mycelium.errors import BrokerError, ChainOutage, ConfigError, MyceliumError, StoreError, Unauthorised
 from mycelium.feed.retention import Retention
 from mycelium.identity.account import format as format_account
 from mycelium.jetstream.following import Connections
@@ -164,6 +164,13 @@ class Replica:
     def address(self) -> str:
         """Its account as SS58."""
         return format_account(self.account)
+
+    def allow(self, clients: frozenset[bytes]) -> None:
+        """Let these accounts read everything, and no others but by the policy; sessions without a right end."""
+        self.service.allow(clients)
+        for link in self.hub.links():
+            if not self.service.may_call(link.account):
+                link.close(Unauthorised(f"{format_account(link.account)} may not use this replica any more"))
 
     def status(self) -> dict[str, Any]:
         """See `replica.status`."""

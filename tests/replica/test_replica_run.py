@@ -17,6 +17,7 @@ from nodekit import Mesh, places, run
 from replica.replicakit import ReplicaProcess, bridged, replica_file, streams
 
 import mycelium
+from mycelium.errors import LinkClosed, Unauthorised
 
 READER = kit.keypair("reader")
 
@@ -107,6 +108,15 @@ def test_status_health_and_metrics(tmp_path, clean):
                 out, _ = await asyncio.to_thread(clikit.run, "replica", "status", "--config", config)
                 assert ready["account"] in out
                 assert "behind" in out
+                # The commands of nodes read a replica too.
+                out, _ = await asyncio.to_thread(clikit.run, "get", "scores", "k", "--config", config)
+                assert out == "1\n"
+                out, _ = await asyncio.to_thread(clikit.run, "status", "--config", config)
+                assert ready["account"] in out
+                _, err = await asyncio.to_thread(
+                    clikit.run, "put", "scores", "k", "2", "--config", config, code=2
+                )
+                assert "read replica" in err
                 async with asyncio.timeout(20):
                     while (await asyncio.to_thread(get, ready["admin"] + "readyz"))[0] != 200:
                         await asyncio.sleep(0.1)
@@ -120,6 +130,36 @@ def test_status_health_and_metrics(tmp_path, clean):
     run(main())
 
 
+def test_it_reads_its_file_again_on_sighup(tmp_path, clean):
+    """Who may use it changes, and a mistake changes nothing; the signal ends nothing."""
+
+    async def main():
+        (place,) = places(tmp_path, 1)
+        client = kit.keypair("client")
+        config = replica_file(place, nats=clean.url, clients=[client])
+        listed = config.read_text()
+        async with ReplicaProcess(config) as process:
+            ready = await process.start()
+            async with mycelium.connect(ready["url"], client, ready["account"]) as remote:
+                config.write_text(listed + "[nonsense]\n")
+                process.signal(signal.SIGHUP)
+                await asyncio.sleep(0.3)
+                assert (await remote.status())["account"] == ready["account"]
+                config.write_text(replica_file(place, nats=clean.url, port=9).read_text())
+                process.signal(signal.SIGHUP)
+                async with asyncio.timeout(20):
+                    with pytest.raises((Unauthorised, LinkClosed)):
+                        while True:
+                            await remote.status()
+                            await asyncio.sleep(0.05)
+            with pytest.raises(Unauthorised):
+                await mycelium.connect(ready["url"], client, ready["account"])
+            process.signal(signal.SIGINT)
+            assert await process.gone() == 130
+
+    run(main())
+
+
 def test_what_is_wrong_is_said_in_a_line(tmp_path):
     (place,) = places(tmp_path, 1)
     config = replica_file(place)
@@ -129,6 +169,9 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path):
     assert "write [replica] in place of [identity]" in err
     _, err = clikit.run("node", "run", "--config", config, code=2)
     assert "mycelium replica run" in err
+    _, err = clikit.run("doctor", "--config", config, code=2)
+    assert "doctor examines nodes" in err
+    clikit.run("config", "check", "--config", config)
     _, err = clikit.run("replica", "run", "--config", config, "--nats", "http://x:1", code=2)
     assert "--nats" in err
 
