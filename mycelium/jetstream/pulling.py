@@ -22,6 +22,8 @@ _ENDED: Final = frozenset({"404", "408"})
 _CONFLICT: Final = "409"
 _OVER: Final = "message size exceeds maxbytes"
 """A 409 by which a request ends and nothing is wrong."""
+_FILLED: Final = "batch completed"
+"""A 409 that says what was counted here: all messages of a request came. The next one may be open already."""
 
 
 class Said(Enum):
@@ -66,7 +68,7 @@ class Pulling:
     def status(self, code: str, text: str, now_ms: int) -> Said:
         """The server said something else."""
         self._heard_ms = now_ms
-        if code == _HEARTBEAT:
+        if code == _HEARTBEAT or (code == _CONFLICT and text.lower().startswith(_FILLED)):
             return Said.FINE
         if code in _ENDED or (code == _CONFLICT and text.lower().startswith(_OVER)):
             self._left = 0

@@ -68,19 +68,32 @@ def test_it_reads_what_is_there_and_what_comes(clean):
     run(main())
 
 
-def test_more_than_one_request_asks_for(clean, monkeypatch):
+@pytest.mark.parametrize("size_bytes", [2_000, 10**6], ids=["by bytes", "by messages"])
+def test_more_than_one_request_asks_for(clean, monkeypatch, size_bytes):
+    """And one consumer gives it all."""
     monkeypatch.setattr("mycelium.jetstream.pulling.PULL_MESSAGES", 7)
-    monkeypatch.setattr("mycelium.jetstream.pulling.PULL_BYTES", 2_000)
+    monkeypatch.setattr("mycelium.jetstream.pulling.PULL_BYTES", size_bytes)
 
     async def main():
         author, reader = kit.engine("a"), kit.engine("reader")
         async with connected(clean.url) as client:
             await stream(client)
             await publish(client, written(author, 200))
-            async with following(client, reader):
+            async with following(client, reader) as follower:
+                began = []
+                monkeypatch.setattr(follower, "_consume", counted(follower._consume, began))
                 await same(reader, author)
+                assert len(began) == 1
 
     run(main())
+
+
+def counted(function, calls):
+    async def called(*arguments):
+        calls.append(arguments)
+        return await function(*arguments)
+
+    return called
 
 
 def test_it_goes_on_where_it_was(clean):
