@@ -35,9 +35,9 @@ async def streams(client, spaces: Sequence[str] = ("main", "sys"), **config) -> 
         )
 
 
-async def publish(client, batch) -> None:
+async def publish(client, batch, names: layout.Network = NETWORK) -> None:
     """Until it is in its stream."""
-    subject = NETWORK.subject(batch.space, batch.account, batch.generation)
+    subject = names.subject(batch.space, batch.account, batch.generation)
     headers = {layout.MESSAGE_ID: batch.id.hex(), layout.CURSOR: str(batch.cursor)}
     body = layout.body(batch.raw, batch.signature)
     while True:
@@ -49,7 +49,7 @@ async def publish(client, batch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def bridged(node: Node, client, after="start"):
+async def bridged(node: Node, client, after="start", names: layout.Network = NETWORK):
     """Everything that the node's feed gives goes into the streams, once."""
 
     async def pump() -> None:
@@ -57,7 +57,7 @@ async def bridged(node: Node, client, after="start"):
         while True:
             try:
                 async for batch in feed:
-                    await publish(client, batch)
+                    await publish(client, batch, names)
             except FeedRewound:
                 continue
 
