@@ -74,6 +74,14 @@ class Closed(NamedTuple):
     stream: str = ""
 
 
+class OthersClosed(NamedTuple):
+    """Answer to `CloseOthers`: all that was published in those terms lies at or before `seq`."""
+
+    space: str
+    seq: int
+    stream: str = ""
+
+
 class Fenced(NamedTuple):
     """A publish in this term of this member's own was refused: another closed it."""
 
@@ -113,6 +121,7 @@ Event = (
     | Lost
     | Opened
     | Closed
+    | OthersClosed
     | Fenced
     | Applied
     | Drained
@@ -150,6 +159,16 @@ class Close(NamedTuple):
     opened: int
 
 
+class CloseOthers(NamedTuple):
+    """Close whatever term each other origin of this account has in the space, but for these: (generation, term).
+
+    The bucket does not know of them, as it is new. Tried until it is done; answered by OthersClosed.
+    """
+
+    space: str
+    but: tuple[tuple[str, str], ...]
+
+
 class Serve(NamedTuple):
     """Requests to the slot are this member's from now on, as long as `Placement.serves` says so at each one."""
 
@@ -178,4 +197,4 @@ class Left(NamedTuple):
     """This member has no slot and is no member any more: its process may end."""
 
 
-Effect = Put | Open | Close | Serve | Drain | Stop | Left
+Effect = Put | Open | Close | CloseOthers | Serve | Drain | Stop | Left

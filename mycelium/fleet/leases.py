@@ -128,6 +128,9 @@ class Leases:
                 )
                 self._begin(origins.close(*effect))
 
+            case events.CloseOthers() if origins is not None:
+                self._begin(origins.close_others(*effect))
+
     def _begin(self, work: Awaitable[None]) -> None:
         async def whole() -> None:
             await work

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 
 from blake3 import blake3
 
-from mycelium.config.fleet import FLEET_PAUSE_MAX_S, FLEET_PAUSE_S, FLEET_PUBLISH_S
+from mycelium.config.fleet import FLEET_CLOSED_MAX, FLEET_PAUSE_MAX_S, FLEET_PAUSE_S, FLEET_PUBLISH_S
 from mycelium.errors import BrokerError, BrokerFull, BrokerUnreachable, Fenced, StreamGone
 from mycelium.extras import load
 from mycelium.fleet import bucket, events, publishing
@@ -133,6 +133,43 @@ class Origins:
         except Replaced:
             seq = 0
         self._tell(events.Closed(space, generation, token, seq, one.stream if seq else self.stream(space)))
+
+    async def close_others(self, space: str, but: Collection[tuple[str, str]]) -> None:
+        """Close the terms of all other origins of this account, but for some, however long it takes."""
+        while True:
+            one = await self._origin(space)
+            try:
+                seq = 0
+                for subject in await self._others(space, one):
+                    seq = max(seq, await self._run(space, one, self._close_unless(subject, but)))
+            except Replaced:
+                continue
+            self._tell(events.OthersClosed(space, seq, one.stream))
+            return
+
+    def _close_unless(self, subject: str, but: Collection[tuple[str, str]]) -> Procedure[int]:
+        found = yield from publishing.newest(subject)
+        # What a bridge published, before there was a fleet, is of no term.
+        if found is None or not found.term or (subject.rpartition(".")[2], found.term) in but:
+            return 0
+        return (yield from publishing.close(subject, found.term, found.seq, self._incarnation))
+
+    async def _others(self, space: str, one: _Origin) -> list[str]:
+        """The subjects that the stream has of this account, without this member's own."""
+        own = self._subject(space, self._generation)
+        pattern = f"{own.rpartition('.')[0]}.*"
+        while await self._origin(space) is one:
+            try:
+                session = await self._broker.ready()
+                name = self._network.stream(space)
+                answer = await session.api(f"STREAM.INFO.{name}", {"subjects_filter": pattern})
+                subjects = answer["state"].get("subjects") or {}
+                return sorted(set(subjects) - {own})[:FLEET_CLOSED_MAX]
+            except BrokerError as error:
+                one.session = 0
+                self._say(space, error)
+                await asyncio.sleep(FLEET_PAUSE_MAX_S)
+        raise Replaced
 
     async def publish(
         self, space: str, raw: bytes, signature: bytes, batch_id: bytes, *, carry: bool = True

@@ -40,6 +40,8 @@ class Held:
     stream: str = ""
     closing: set[tuple[str, str]] = field(default_factory=set)
     closed: dict[tuple[str, str], int] = field(default_factory=dict)
+    others: int = -1
+    """Where every term that the bucket does not know of is closed; -1 while that is not known, -2 while it is done."""
     blocked: dict[Place, int] = field(default_factory=dict)
     """Slots that wait until so much is applied."""
 

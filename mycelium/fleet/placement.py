@@ -15,25 +15,20 @@ What it is told comes in the bucket's order (`Entry`), so that a slot's entry is
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 import msgspec
 
 from mycelium.config.fleet import (
     FLEET_CLOSED_MAX,
-    FLEET_LEASE_OWN,
     FLEET_PUTS_MAX,
-    FLEET_RENEWALS,
     FLEET_RETRY_MS,
 )
 from mycelium.fleet import events, records
 from mycelium.fleet.events import Effect, Event
+from mycelium.fleet.lease import Lease
 from mycelium.fleet.parts import Draining, Held, Place, Self
 from mycelium.fleet.records import Member, Record, Shape, Slot, Term, layout_key, member_key, slot_key
 from mycelium.fleet.view import View
-
-_ATTEMPTS_MAX: Final = 64
-"""Heartbeats on their way whose time of sending is remembered."""
 
 
 class Placement:
@@ -66,14 +61,9 @@ class Placement:
         self._last_call = 0
         self._seen: dict[str, int] = {}
         """When each other member's newest heartbeat was seen."""
-        self._sent: dict[int, int] = {}
-        """Beat: when it was sent."""
-        self._beat = 0
+        self._lease = Lease(me.lease_ms)
         self._member = False
         """Whether the bucket's entry of this name is this incarnation's, and stands."""
-        self._until = 0
-        self._regained = 0
-        self._renewed = 0
         self._displaced_at: int | None = None
         self._was_displaced = False
         self._leaving = False
@@ -85,11 +75,11 @@ class Placement:
 
     def serves(self, space: str, slot: int, now_ms: int) -> bool:
         """Whether a request to the slot may be answered here and now: asked at each one, just before it is."""
-        return now_ms < self._until and (space, slot) in self._serving
+        return self._lease.holds(now_ms) and (space, slot) in self._serving
 
     def leased(self, now_ms: int) -> bool:
         """Whether this member may rely on its lease."""
-        return now_ms < self._until
+        return self._lease.holds(now_ms)
 
     def owner(self, space: str, slot: int) -> tuple[str, Member] | None:
         """Who has the slot, as far as this member knows. None: nobody at the moment."""
@@ -139,7 +129,7 @@ class Placement:
                 effects += self._reset()
             case events.Stored() | events.Refused() | events.Lost():
                 effects += self._answered(event, now_ms)
-            case events.Opened() | events.Closed() | events.Applied():
+            case events.Opened() | events.Closed() | events.OthersClosed() | events.Applied():
                 effects += self._streamed(event)
             case events.Fenced():
                 if self.term(event.space) == event.term:
@@ -157,7 +147,7 @@ class Placement:
 
     def _due(self, now_ms: int) -> list[Effect]:
         effects: list[Effect] = []
-        if now_ms >= self._until and (self._serving or self._draining):
+        if not self._lease.holds(now_ms) and (self._serving or self._draining):
             effects += self._stop_all("the lease could not be renewed")
         if self._is_displaced(now_ms):
             return effects
@@ -168,7 +158,7 @@ class Placement:
                 one.asked = self._token()
                 effects.append(events.Open(space, one.asked))
         effects += self._renew(now_ms)
-        if now_ms < self._until:
+        if self._lease.holds(now_ms):
             effects += self._judge(now_ms)
             effects += self._settle_all(now_ms)
         return effects
@@ -229,22 +219,13 @@ class Placement:
             stopped = self._expelled(f"declared gone: {record.gone}")
             return [*stopped, events.Left()] if self.left else stopped
         self._member = True
-        sent = self._sent.get(record.beat)
-        self._sent = {beat: at for beat, at in self._sent.items() if beat > record.beat}
-        if sent is not None:
-            self._extend(sent + int(FLEET_LEASE_OWN * self.me.lease_ms), now_ms)
+        self._lease.stored(record.beat, now_ms)
         return []
-
-    def _extend(self, until: int, now_ms: int) -> None:
-        if self._until <= now_ms < until:
-            # The others' heartbeats were not heard either while this member was cut off: their time begins now.
-            self._regained = now_ms
-        self._until = max(self._until, until)
 
     def _expelled(self, why: str) -> list[Effect]:
         """This member is none any more: what it offered it never offers again."""
         self._member = False
-        self._until = 0
+        self._lease.end()
         return [effect for space in self._spaces for effect in self._drop(space, why)]
 
     def _answered(self, event: events.Stored | events.Refused | events.Lost, now_ms: int) -> list[Effect]:
@@ -280,6 +261,8 @@ class Placement:
         self._absent.clear()
         self._seen.clear()
         self._displaced_at = None
+        for one in self._spaces.values():
+            one.others = -1
         return self._expelled("the fleet's bucket was made anew")
 
     def _put(self, key: str, record: Record, now_ms: int) -> list[Effect]:
@@ -305,15 +288,12 @@ class Placement:
         told = standing is None or standing.leaving
         done = self._leaving and told and not any(map(self._mine, self.view.slots))
         changed = standing is None or done or standing.spaces != offer or standing.leaving != self._leaving
-        pause = self.me.lease_ms // FLEET_RENEWALS
-        if changed or now_ms >= self._until:
-            pause = min(pause, FLEET_RETRY_MS)
-        if self._beat and now_ms - self._renewed < pause:
+        if not self._lease.due(now_ms, changed=changed):
             return []
         record = Member(
             self.me.incarnation,
             self.me.token,
-            self._beat + 1,
+            self._lease.beat + 1,
             self.me.lease_ms,
             self.me.url,
             {} if done else offer,
@@ -324,18 +304,14 @@ class Placement:
         )
         effects = self._put(self._key, record, now_ms)
         if effects:
-            self._beat += 1
-            self._renewed = now_ms
-            self._sent[self._beat] = now_ms
-            if len(self._sent) > _ATTEMPTS_MAX:
-                del self._sent[min(self._sent)]
+            self._lease.sent(now_ms)
         return effects
 
     def _judge(self, now_ms: int) -> list[Effect]:
         """Declare gone whoever has not renewed for a lease, counted from when this member could hear it."""
         effects: list[Effect] = []
         for name, member in self.view.members.items():
-            silent_ms = now_ms - max(self._seen.get(name, 0), self._regained)
+            silent_ms = now_ms - max(self._seen.get(name, 0), self._lease.regained_ms)
             if name != self.me.member and not member.gone and silent_ms >= member.patience_ms:
                 why = f"no heartbeat for {silent_ms / 1000:.1f} s, says {self.me.member}"
                 gone = msgspec.structs.replace(member, gone=why, spaces={}, leaving=False)
@@ -344,14 +320,16 @@ class Placement:
 
     # --- the stream -------------------------------------------------------------------------------------
 
-    def _streamed(self, event: events.Opened | events.Closed | events.Applied) -> list[Effect]:
+    def _streamed(
+        self, event: events.Opened | events.Closed | events.OthersClosed | events.Applied
+    ) -> list[Effect]:
         one = self._spaces.get(event.space)
         if one is None:
             return []
         match event:
             case events.Opened() if event.term == one.asked:
                 if event.stream != one.stream:
-                    one.applied, one.stream = 0, event.stream
+                    one.applied, one.stream, one.others = 0, event.stream, -1
                     one.closed.clear()
                 one.term, one.asked, one.opened = event.term, "", event.seq
                 self._all = True
@@ -363,6 +341,9 @@ class Placement:
                 one.closed[event.generation, event.term] = event.seq
                 if len(one.closed) > FLEET_CLOSED_MAX:
                     del one.closed[next(iter(one.closed))]
+            case events.OthersClosed():
+                one.others = event.seq if event.stream == one.stream else -1
+                self._all = True
             case events.Applied() if event.stream == one.stream or not one.stream:
                 one.stream = event.stream
                 one.applied = max(one.applied, event.seq)
@@ -430,13 +411,17 @@ class Placement:
             return []
         slot = self.view.slots.get(place)
         if slot is None:
-            # A bucket that was deleted and made anew says nothing of who served when it went: they stop in this time.
+            # A bucket that was deleted and made anew says nothing of who served before: they stop in this time.
             since = self._absent.setdefault(place, now_ms)
             if now_ms - since < self.me.lease_ms:
                 return []
-            return self._put(slot_key(*place), self._own(one, 0), now_ms)
-        needed = slot.after if slot.stream == one.stream else 0
-        if slot.member:
+            # And what they have on its way must not come after.
+            if one.others < 0:
+                return self._close_others(space)
+            needed = one.others
+        else:
+            needed = slot.after if slot.stream == one.stream else 0
+        if slot is not None and slot.member:
             if self.view.holder(*place) is not None:
                 return []
             key = (slot.generation, slot.term)
@@ -461,6 +446,18 @@ class Placement:
             return []
         one.closing.add(key)
         return [events.Close(space, *key, opened)]
+
+    def _close_others(self, space: str) -> list[Effect]:
+        one = self._spaces[space]
+        if one.others == -2:
+            return []
+        one.others = -2
+        offers = [
+            (member.generation, member.spaces[space].token)
+            for member in self.view.members.values()
+            if space in member.spaces
+        ]
+        return [events.CloseOthers(space, (*offers, (self.me.token, one.term)))]
 
     def _own(self, one: Held, after: int) -> Slot:
         return Slot(self.me.member, self.me.token, one.term, one.opened, after, one.stream)

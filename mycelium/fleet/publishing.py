@@ -199,6 +199,11 @@ class Term:
         return None  # another stream, which counts anew
 
 
+def newest(subject: str) -> Procedure[Found | None]:
+    """The last message of a subject."""
+    return (yield from _read(Last(subject)))
+
+
 def close(subject: str, token: str, opened: int, by: str) -> Procedure[int]:
     """End a term, of whomever. The sequence number at or before which all of the term lies.
 

@@ -66,11 +66,17 @@ class Stream:
         self.world.accepted(seq, message)
         return Accepted(seq)
 
-    def read(self, ask):
+    def read(self, ask, behind=0):
+        """behind: messages that the server which answers has not got yet."""
+        upto = max(0, len(self.messages) - behind)
         if isinstance(ask, publishing.Last):
             seq = self.lasts.get(ask.subject, 0)
+            if seq > upto:
+                seq = max(
+                    (seq for seq, one, _ in self.messages[:upto] if one.subject == ask.subject), default=0
+                )
             return self._found(seq) if seq else Nothing()
-        after = (seq for seq, one, _ in self.messages[ask.after :] if one.subject == ask.subject)
+        after = (seq for seq, one, _ in self.messages[ask.after : upto] if one.subject == ask.subject)
         seq = next(after, 0)
         return self._found(seq) if seq else Nothing()
 
@@ -99,7 +105,7 @@ class Process:
         self.placement = Placement(me, world.token)
         self.subject = world.subject(f"{self.generation:016x}")
         self.alive, self.paused, self.cut = True, False, False
-        self.left = False
+        self.leaving = self.reset = False
         self.inbox = []
         self.watch = 0
         self.watch_epoch = 0
@@ -133,6 +139,10 @@ class Process:
             else:
                 call(*arguments)
 
+    def leave(self):
+        self.leaving = True
+        self.tell(events.Leave())
+
     def resume(self):
         self.paused = False
         # Sockets and timers are served in any order, each in its own.
@@ -158,6 +168,8 @@ class Process:
                 subject = self.world.subject(effect.generation)
                 procedure = publishing.close(subject, effect.term, effect.opened, self.incarnation)
                 self.run(procedure, lambda seq: self.closed(effect, seq))
+            case events.CloseOthers():
+                self.close_others(effect, sorted(self.world.stream.lasts), 0)
             case events.Serve():
                 self.world.begins(self, effect.slot)
             case events.Drain():
@@ -169,7 +181,26 @@ class Process:
                 self.drains.pop(effect.slot, None)
                 self.world.log.append((self.world.now, self.name, "stop", effect.slot, effect.why))
             case events.Left():
-                self.left = True
+                # Its process ends.
+                self.alive = False
+
+    def close_others(self, effect, subjects, seq):
+        """One after another, as the runtime does."""
+        if not subjects:
+            self.tell(events.OthersClosed(SPACE, seq, self.world.stream_id))
+            return
+
+        def procedure(subject):
+            found = yield from publishing.newest(subject)
+            if found is None or (subject.rpartition(".")[2], found.term) in effect.but:
+                return 0
+            return (yield from publishing.close(subject, found.term, found.seq, self.incarnation))
+
+        rest = subjects[1:]
+        if subjects[0] == self.subject:
+            self.close_others(effect, rest, seq)
+        else:
+            self.run(procedure(subjects[0]), lambda done: self.close_others(effect, rest, max(seq, done)))
 
     def closed(self, effect, seq):
         self.tell(events.Closed(*effect[:3], seq, self.world.stream_id))
@@ -365,6 +396,9 @@ class World:
         process = self.members[name]
         if process.cut:
             process.cut = False
+            if process.reset:
+                process.reset = False
+                process.later(process.tell, events.Reset())
             self.rewatch(process)
 
     def rewatch(self, process):
@@ -377,6 +411,20 @@ class World:
         process.watch = len(self.bucket.log)
         process.later(process.tell, events.Watching(True))
         self.watching(process, process.watch_epoch)
+
+    def renew_bucket(self):
+        """Somebody deletes the bucket, and it is made anew. Everybody learns of it some time later."""
+        self.bucket = Bucket()
+        for process in self.members.values():
+            process.watch_epoch += 1
+            self.at(self.rng.uniform(0, 1_500), self.learn_of_bucket, process)
+
+    def learn_of_bucket(self, process):
+        if process.alive and not process.cut:
+            process.later(process.tell, events.Reset())
+            self.rewatch(process)
+        elif process.alive:
+            process.reset = True
 
     def watching(self, process, epoch):
         if not process.alive or process.cut or epoch != process.watch_epoch:
@@ -416,7 +464,11 @@ class World:
                 process.later(then, found)
 
         def arrive():
-            found = self.stream.send(*ask) if isinstance(ask, publishing.Send) else self.stream.read(ask)
+            if isinstance(ask, publishing.Send):
+                found = self.stream.send(*ask)
+            else:
+                stale = self.rng.random() < 0.2 * self.faults
+                found = self.stream.read(ask, self.rng.randrange(40) if stale else 0)
             if not self.lost() and not process.cut:
                 self.at(self.delay(), answer, found)
 
@@ -542,7 +594,7 @@ def rampage(seed, steps=60, names="abc", **options):
     for _ in range(steps):
         name = rng.choice(names)
         process = world.members[name]
-        match rng.randrange(9):
+        match rng.randrange(12):
             case 0:
                 process.paused = True
             case 1 | 2 if process.paused:
@@ -558,8 +610,12 @@ def rampage(seed, steps=60, names="abc", **options):
                 world.cut(name)
             case 6:
                 world.heal(name)
-            case 7:
+            case 7 | 8:
                 world.plan(rng.randrange(world.slots), name)
+            case 9 if rng.random() < 0.3:
+                world.renew_bucket()
+            case 10 if rng.random() < 0.4:
+                process.leave()
         for _ in range(rng.randrange(12)):
             use(world, world.members.values())
             world.run(rng.choice([1, 5, 40, 200, 700]))
@@ -581,8 +637,9 @@ def peace(world, within_ms=12_000):
     for name, process in world.members.items():
         world.heal(name)
         process.resume()
-    if not any(process.alive for process in world.members.values()):
-        world.start(next(iter(world.members)))
+    if not any(process.alive and not process.leaving for process in world.members.values()):
+        world.run(15_000)  # who was asked to leave has left
+        world.start(next(name for name, process in world.members.items() if not process.alive))
     world.run_until_settled(within_ms)
     use(world, world.members.values())
     world.run(2_000)

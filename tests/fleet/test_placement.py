@@ -94,6 +94,14 @@ class Anything(RuleBasedStateMachine):
     def plan(self, name, slot):
         self.world.plan(slot, name)
 
+    @rule()
+    def delete_the_bucket(self):
+        self.world.renew_bucket()
+
+    @rule(name=st.sampled_from(NAMES))
+    def leave(self, name):
+        self.world.members[name].leave()
+
     def teardown(self):
         if not hasattr(self, "world"):
             return
