@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from fleet.fleetkit import LEASE_MS, World, peace
+from fleet.fleetkit import LEASE_MS, World
+from fleet.fleetstorm import peace, rampage
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -26,6 +27,19 @@ def test_a_member_that_dies_is_replaced_within_the_time_promised(seed):
     victim = world.servers(0)[0]
     world.crash(victim)
     assert world.run_until_settled(5_000) < LEASE_MS + 1_000
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_storm_breaks_no_promise(seed):
+    world = rampage(seed)
+    assert sum(map(len, world.acked.values())) > 50
+    assert world.stream.closed
+
+
+@pytest.mark.nightly
+def test_many_storms_break_no_promise():
+    for seed in range(1_000, 1_400):
+        rampage(seed)
 
 
 class Anything(RuleBasedStateMachine):
@@ -108,5 +122,5 @@ class Anything(RuleBasedStateMachine):
         peace(self.world)
 
 
-Anything.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Anything.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestAnything = Anything.TestCase
