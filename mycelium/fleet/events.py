@@ -20,13 +20,13 @@ class Entry(NamedTuple):
 
 class Watching(NamedTuple):
     """whole: everything that was in the bucket has been shown, and what follows comes as it happens. Not whole: the
-    watch broke, and all entries will come again in any order: nothing is decided until it is whole."""
+    watch broke, and all entries will come again in any order: nothing is decided until it is whole.
+
+    bucket: which one it is, 16 hex digits. Another than before stands in its place: what was known means nothing.
+    """
 
     whole: bool
-
-
-class Reset(NamedTuple):
-    """Another bucket stands in place of the one that was: revisions and records of before mean nothing."""
+    bucket: str
 
 
 class Tick(NamedTuple):
@@ -114,7 +114,6 @@ class Leave(NamedTuple):
 Event = (
     Entry
     | Watching
-    | Reset
     | Tick
     | Stored
     | Refused

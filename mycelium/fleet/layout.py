@@ -27,10 +27,14 @@ def slot_of(table: str, key: bytes, slots: int) -> int:
     return int.from_bytes(blake3(table.encode() + b"\0" + key).digest(8), "big") % slots
 
 
+def weight(space: str, slot: int, member: str) -> tuple[bytes, str]:
+    """How much a slot prefers a member."""
+    return blake3(f"{space}\0{slot}\0{member}".encode()).digest(8), member
+
+
 def preferred(space: str, slot: int, members: Iterable[str]) -> str | None:
     """Who should have a slot, of the members that could: rendezvous hashing.
 
     Whoever comes or goes moves its own share only. None of nobody.
     """
-    name = f"{space}\0{slot}\0".encode()
-    return max(members, key=lambda one: (blake3(name + one.encode()).digest(8), one), default=None)
+    return max(members, key=lambda one: weight(space, slot, one), default=None)

@@ -12,6 +12,8 @@ import time
 from collections.abc import Awaitable
 from typing import Final, Protocol
 
+from blake3 import blake3
+
 from mycelium.config.fleet import FLEET_PAUSE_MAX_S, FLEET_PAUSE_S, FLEET_TICK_MS
 from mycelium.errors import BrokerError, ConfigError
 from mycelium.fleet import events
@@ -62,7 +64,8 @@ class Leases:
         self._bucket = bucket
         self._node = node
         self._origins: Origins | None = None
-        self._birth = ""
+        self._id = ""
+        """Which bucket it is."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox: list[Event] = []
         self._telling = False
@@ -171,24 +174,24 @@ class Leases:
                 if not whole and (entry is None or entry.whole):
                     whole = True
                     self.problem = ""
-                    self.tell(events.Watching(True))
+                    self.tell(events.Watching(True, self._id))
 
             try:
                 await self._same_bucket(session)
-                self.tell(events.Watching(False))
+                self.tell(events.Watching(False, self._id))
                 await self._bucket.watch(session, seen)
             except BrokerError as error:
                 if isinstance(error, ConfigError):
                     raise
                 self.problem = str(error)
                 self._quiet.warning("%s", error)
-            self.tell(events.Watching(False))
+            self.tell(events.Watching(False, self._id))
             pause_s = FLEET_PAUSE_S if whole else min(2 * pause_s, FLEET_PAUSE_MAX_S)
             await asyncio.sleep(pause_s)
 
     async def _same_bucket(self, session: Session) -> None:
         birth = await self._bucket.ensure(session)
-        if self._birth and birth != self._birth:
+        which = blake3(birth.encode()).hexdigest(8)
+        if self._id and which != self._id:
             log.warning("the fleet's bucket %s was made anew", self._bucket.name)
-            self.tell(events.Reset())
-        self._birth = birth
+        self._id = which

@@ -124,9 +124,9 @@ class Placement:
             case events.Entry():
                 effects += self._take(event.key, event.revision, event.value, now_ms)
             case events.Watching():
+                if event.bucket != self.view.bucket:
+                    effects += self._reset(event.bucket)
                 self.whole, self._all = event.whole, True
-            case events.Reset():
-                effects += self._reset()
             case events.Stored() | events.Refused() | events.Lost():
                 effects += self._answered(event, now_ms)
             case events.Opened() | events.Closed() | events.OthersClosed() | events.Applied():
@@ -195,7 +195,8 @@ class Placement:
             return self._drop(parsed.name, "the space is divided anew")
         place = (parsed.name, parsed.slot)
         self._todo.add(place)
-        self._absent.pop(place, None)
+        if parsed.kind is Slot and self.view.slots[place].bucket == self.view.bucket:
+            self._absent.pop(place, None)
         if parsed.kind is Slot and not self._mine(place) and self._holds(place):
             slot = self.view.slots[place]
             return [self._stop(place, f"moved to {slot.member}" if slot.member else "given up")]
@@ -252,8 +253,8 @@ class Placement:
         else:
             self._all = True
 
-    def _reset(self) -> list[Effect]:
-        self.view, self.whole = View(), False
+    def _reset(self, bucket: str) -> list[Effect]:
+        self.view = View(bucket)
         self._calls.clear()
         self._busy.clear()
         self._refused.clear()
@@ -371,7 +372,8 @@ class Placement:
         slot, one = self.view.slots.get(place), self._spaces.get(place[0])
         if slot is None or one is None or not one.term:
             return False
-        return (slot.member, slot.generation, slot.term) == (self.me.member, self.me.token, one.term)
+        holder = (slot.member, slot.generation, slot.term, slot.bucket)
+        return holder == (self.me.member, self.me.token, one.term, self.view.bucket)
 
     def _holds(self, place: Place) -> bool:
         return place in self._serving or place in self._draining
@@ -410,7 +412,7 @@ class Placement:
         if not self._offered(space) or self.view.desired(*place) != self.me.member:
             return []
         slot = self.view.slots.get(place)
-        if slot is None:
+        if slot is None or slot.bucket != self.view.bucket:
             # A bucket that was deleted and made anew says nothing of who served before: they stop in this time.
             since = self._absent.setdefault(place, now_ms)
             if now_ms - since < self.me.lease_ms:
@@ -419,15 +421,14 @@ class Placement:
             if one.others < 0:
                 return self._close_others(space)
             needed = one.others
+        elif self.view.holder(*place) is not None:
+            return []
         else:
             needed = slot.after if slot.stream == one.stream else 0
-        if slot is not None and slot.member:
-            if self.view.holder(*place) is not None:
-                return []
             key = (slot.generation, slot.term)
-            if key not in one.closed:
+            if slot.member and key not in one.closed:
                 return self._close(space, key, slot.opened if slot.stream == one.stream else 0)
-            needed = max(needed, one.closed[key])
+            needed = max(needed, one.closed.get(key, 0))
         if one.applied < needed:
             one.blocked[place] = needed
             return []
@@ -460,7 +461,7 @@ class Placement:
         return [events.CloseOthers(space, (*offers, (self.me.token, one.term)))]
 
     def _own(self, one: Held, after: int) -> Slot:
-        return Slot(self.me.member, self.me.token, one.term, one.opened, after, one.stream)
+        return Slot(self.me.member, self.me.token, one.term, one.opened, after, one.stream, self.view.bucket)
 
     def _keep(self, place: Place, now_ms: int) -> list[Effect]:
         """A slot of this member's own: serve it, or give it to whom it belongs."""
@@ -476,10 +477,13 @@ class Placement:
             if draining.after < 0:
                 return []
             after = max(draining.after, slot.after if slot.stream == one.stream else 0)
-            given = Slot(after=after, stream=one.stream)
+            given = Slot(after=after, stream=one.stream, bucket=self.view.bucket)
             if desired is not None:
                 heir = self.view.members[desired]
-                given = Slot(desired, heir.generation, *heir.spaces[place[0]], after, one.stream)
+                term = heir.spaces[place[0]]
+                given = msgspec.structs.replace(
+                    given, member=desired, generation=heir.generation, term=term.token, opened=term.opened
+                )
             return self._put(slot_key(*place), given, now_ms)
         if draining is not None and draining.after < 0:
             return []

@@ -75,7 +75,8 @@ class Slot(Struct, frozen=True, omit_defaults=True):
 
     It is that member's only while the term, opened at `opened`, is the one in which it may write. after: what comes up
     to this sequence number of the space's stream must be applied before the slot is served. Both are numbers of this
-    `stream`, and mean nothing in another.
+    `stream`, and mean nothing in another. bucket: in which it was written; a member that had not heard of a new bucket
+    may have written into it.
     """
 
     member: Annotated[str, Meta(pattern=f"^({_ID})?$")] = ""
@@ -84,6 +85,7 @@ class Slot(Struct, frozen=True, omit_defaults=True):
     opened: Sequence = 0
     after: Sequence = 0
     stream: Annotated[str, Meta(pattern="^([0-9a-f]{16})?$")] = ""
+    bucket: Annotated[str, Meta(pattern="^([0-9a-f]{16})?$")] = ""
 
 
 class Plan(Struct, frozen=True, omit_defaults=True):

@@ -10,7 +10,7 @@ from collections import Counter
 from mycelium.config.fleet import FLEET_MEMBERS_MAX, FLEET_SLOTS_MAX, FLEET_SPACES_MAX
 from mycelium.errors import MalformedMessage
 from mycelium.fleet import records
-from mycelium.fleet.layout import preferred
+from mycelium.fleet.layout import preferred, weight
 from mycelium.fleet.records import Key, Member, Plan, Record, Slot
 
 _ENTRIES_MAX = FLEET_MEMBERS_MAX + 4 * FLEET_SPACES_MAX * (1 + FLEET_SLOTS_MAX)
@@ -18,9 +18,13 @@ _ENTRIES_MAX = FLEET_MEMBERS_MAX + 4 * FLEET_SPACES_MAX * (1 + FLEET_SLOTS_MAX)
 
 
 class View:
-    """Entries by what they are of. `revisions` has those that could not be read too: what comes is newer than they."""
+    """Entries by what they are of. `revisions` has those that could not be read too: what comes is newer than they.
 
-    def __init__(self) -> None:
+    bucket: which one it is. What was written for another says nothing about who has a slot.
+    """
+
+    def __init__(self, bucket: str = "") -> None:
+        self.bucket = bucket
         self.members: dict[str, Member] = {}
         self.slots: dict[tuple[str, int], Slot] = {}
         self.plans: dict[tuple[str, int], str] = {}
@@ -32,7 +36,8 @@ class View:
         """Grows when somebody else may be desired than before."""
         self.changes = 0
         """Grows when somebody else may have a slot than before."""
-        self._desired: dict[tuple[str, int], str | None] = {}
+        self._preferred: dict[str, dict[int, str | None]] = {}
+        """By space and slot: who has most weight of those that offer. Kept up, as one who joins changes few."""
 
     def take(self, key: str, revision: int, value: bytes) -> Key | None:
         """An entry. None if it is not newer than what is here, or cannot be read: what was there before stays then."""
@@ -72,22 +77,37 @@ class View:
             # A heartbeat that changes nothing else is what comes most.
             if before is not None and _offered(before) == _offered(record):
                 return
+            self._reoffered(key.name, before, record)
         elif isinstance(record, Plan):
             self.plans[place] = record.member
         else:
             self.shapes[key.name] = record.slots
         self.version += 1
         self.changes += 1
-        self._desired.clear()
+
+    def _reoffered(self, name: str, before: Member | None, now: Member) -> None:
+        for space in (before.spaces.keys() if before is not None else set()) | now.spaces.keys():
+            offers = now.offers(space)
+            if offers is (before is not None and before.offers(space)):
+                continue
+            slots = self._preferred.get(space, {})
+            for slot, best in slots.items():
+                if not offers and best == name:
+                    slots[slot] = preferred(space, slot, self.offering(space))
+                elif offers and (best is None or weight(space, slot, name) > weight(space, slot, best)):
+                    slots[slot] = name
 
     def desired(self, space: str, slot: int) -> str | None:
         """Who should have the slot, of those that offer to: the plan's, else by hashing. None if nobody offers."""
-        place = (space, slot)
-        if place not in self._desired:
-            offering = self.offering(space)
-            plan = self.plans.get(place)
-            self._desired[place] = plan if plan in offering else preferred(space, slot, offering)
-        return self._desired[place]
+        plan = self.plans.get((space, slot))
+        if plan:
+            planned = self.members.get(plan)
+            if planned is not None and planned.offers(space):
+                return plan
+        slots = self._preferred.setdefault(space, {})
+        if slot not in slots:
+            slots[slot] = preferred(space, slot, self.offering(space))
+        return slots[slot]
 
     def offering(self, space: str) -> list[str]:
         """The members that have a whole copy of the space, and take slots of it."""
@@ -96,7 +116,7 @@ class View:
     def holder(self, space: str, slot: int) -> str | None:
         """The member that has the slot in a term in which it may write. None: nobody has, whatever the entry says."""
         found = self.slots.get((space, slot))
-        if found is None or not found.member:
+        if found is None or not found.member or found.bucket != self.bucket:
             return None
         member = self.members.get(found.member)
         if member is None or member.gone or member.generation != found.generation:

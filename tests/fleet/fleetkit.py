@@ -115,35 +115,29 @@ class World:
         process = self.members[name]
         if process.cut:
             process.cut = False
-            if process.reset:
-                process.reset = False
-                process.later(process.tell, events.Reset())
             self.rewatch(process)
 
     def rewatch(self, process):
         """Its watch begins anew: every entry there is, in the order of revisions, then what follows."""
         process.watch_epoch += 1
-        process.later(process.tell, events.Watching(False))
+        process.later(process.tell, events.Watching(False, self.bucket.name))
         listed = sorted((revision, key, value) for key, (revision, value) in self.bucket.entries.items())
         for revision, key, value in listed:
             process.later(process.tell, events.Entry(key, revision, value))
         process.watch = len(self.bucket.log)
-        process.later(process.tell, events.Watching(True))
+        process.later(process.tell, events.Watching(True, self.bucket.name))
         self.watching(process, process.watch_epoch)
 
     def renew_bucket(self):
         """Somebody deletes the bucket, and it is made anew. Everybody learns of it some time later."""
-        self.bucket = Bucket()
+        self.bucket = Bucket(self.rng.randrange(2**40))
         for process in self.members.values():
             process.watch_epoch += 1
             self.at(self.rng.uniform(0, 1_500), self.learn_of_bucket, process)
 
     def learn_of_bucket(self, process):
         if process.alive and not process.cut:
-            process.later(process.tell, events.Reset())
             self.rewatch(process)
-        elif process.alive:
-            process.reset = True
 
     def watching(self, process, epoch):
         if not process.alive or process.cut or epoch != process.watch_epoch:

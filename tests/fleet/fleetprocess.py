@@ -22,7 +22,7 @@ class Process:
         self.placement = Placement(me, world.token)
         self.subject = world.subject(f"{self.generation:016x}")
         self.alive, self.paused, self.cut = True, False, False
-        self.leaving = self.reset = False
+        self.leaving = False
         self.inbox = []
         self.watch = 0
         self.watch_epoch = 0

@@ -16,7 +16,10 @@ class Broken(AssertionError):
 
 
 class Bucket:
-    def __init__(self):
+    """first: the revision of its first entry. One that is made anew must not give the numbers of the last again."""
+
+    def __init__(self, first=1):
+        self.first, self.name = first, f"{first:016x}"
         self.entries = {}
         self.log = []
         self.writes = Counter()
@@ -26,7 +29,7 @@ class Bucket:
         """The new revision; None where the entry has another than expected."""
         if self.entries.get(key, (0, b""))[0] != expected:
             return None
-        revision = len(self.log) + 1
+        revision = self.first + len(self.log)
         self.entries[key] = (revision, value)
         self.log.append((key, revision, value))
         self.writes[key.partition(".")[0]] += 1
