@@ -17,6 +17,8 @@ FEED_PAGE_BYTES: Final = 1024 * 1024
 """Batches that a reader takes from the log at once: one larger batch travels alone. A reader holds one page."""
 FEED_PAGE_ENTRIES: Final = 256
 """Entries that a reader looks at between two turns of the loop, 4 us each."""
+FEED_WINDOW_BYTES: Final = 2 * 1024 * 1024
+"""What a feed or an export sends ahead of a remote reader, who holds it. At 256 KiB it waits half of the time."""
 FEED_PROGRESS_S: Final = 1.0
 """A remote reader for whom there is nothing is told no more often how far the feed has come."""
 EXPORT_SLICE_ROWS: Final = 512

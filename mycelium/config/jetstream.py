@@ -67,6 +67,8 @@ BRIDGE_CALM_S: Final = 1.0
 """What went wrong is over when nothing did for so long: a stream that lets little through is told of once."""
 BRIDGE_CHECK_S: Final = 60.0
 """Between two looks at whether the servers sync what they acknowledge."""
+BUSY_BATCHES: Final = 1_024
+"""A bridge that is further behind makes no snapshot unless somebody would lack something: that reads everything too."""
 BRIDGE_PAUSE_S: Final = 0.25
 BRIDGE_PAUSE_MAX_S: Final = 10.0
 """After something failed, until it is tried again: twice as long after each."""

@@ -25,6 +25,7 @@ from mycelium.config.jetstream import (
     BRIDGE_PAUSE_MAX_S,
     BRIDGE_PAUSE_S,
     BRIDGE_TICK_S,
+    BUSY_BATCHES,
     KEEPER_LOOK_S,
     STREAM_SETTLED_MS,
     WINDOW_BYTES,
@@ -54,6 +55,7 @@ from mycelium.jetstream.noting import Noter
 from mycelium.jetstream.problems import Problems
 from mycelium.jetstream.publisher import Ack, Publisher
 from mycelium.jetstream.source import NODE_ERRORS, SUBJECT, Identity, Source
+from mycelium.jetstream.together import first
 from mycelium.jetstream.window import Item, Window
 from mycelium.node.nats_settings import NatsSettings
 from mycelium.node.remote import RemoteNode
@@ -142,6 +144,10 @@ class Bridge:
             "servers": [] if self._verdict is None else self._verdict.shown(),
         }
 
+    def _busy(self) -> bool:
+        window = self._window
+        return window is None or self.newest - window.cursor.index > BUSY_BATCHES
+
     def _lacks(self) -> list[str]:
         away = self._broker.problem.replace("\n  ", " -- ")
         return ([f"no connection to NATS: {away}"] if away else []) + self.problems.texts
@@ -181,6 +187,7 @@ class Bridge:
                 self._source,
                 self.problems,
                 self._now_ms,
+                self._busy,
                 self._look_s,
                 self._settled_ms,
             )
@@ -193,7 +200,7 @@ class Bridge:
         self._served = True
         try:
             await self._send_again(session, publisher)
-            await _first(
+            await first(
                 self._feeding(session, publisher),
                 self._watch(session),
                 self._keeper.run(session),
@@ -478,20 +485,3 @@ async def _lost(session: Session, trouble: asyncio.Future[None]) -> None:
     await asyncio.wait((session.lost, trouble), return_when=asyncio.FIRST_COMPLETED)
     session.check()
     trouble.result()
-
-
-async def _first(*work: Coroutine[Any, Any, None]) -> None:
-    """Run all until one ends, which it does by raising; end the others, and raise that."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting = {task for task in tasks if not task.done()}
-        while waiting:
-            # Once is not enough: nats-py lets a cancellation be forgotten while it sends.
-            for task in waiting:
-                task.cancel()
-            _, waiting = await asyncio.wait(waiting, timeout=0.2)
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()

@@ -405,21 +405,32 @@ def _client_class() -> type[Any]:
 @contextmanager
 def broker_errors(what: str) -> Iterator[None]:
     """Turn nats-py's errors into the tree's. what: which stream, bucket or request it was about."""
-    nats_errors, js_errors = load("nats.errors", "nats"), load("nats.js.errors", "nats")
     try:
         yield
-    except js_errors.NoStreamResponseError:
-        raise StreamGone(f"{what}: no stream takes it") from None
-    except js_errors.APIError as error:
-        raise refused(what, error.code, error.err_code, error.description) from None
-    except (nats_errors.TimeoutError, TimeoutError):
-        raise BrokerUnreachable(f"{what}: no answer in time") from None
-    except nats_errors.NoRespondersError:
-        raise BrokerUnreachable(
+    except library_errors() as error:
+        raise translated(what, error) from None
+
+
+@functools.cache
+def library_errors() -> tuple[type[BaseException], ...]:
+    """What nats-py raises."""
+    return (load("nats.errors", "nats").Error, OSError, TimeoutError)
+
+
+def translated(what: str, error: Any) -> BrokerError:
+    """One of `library_errors` as the tree has it."""
+    errors, js_errors = load("nats.errors", "nats"), load("nats.js.errors", "nats")
+    if isinstance(error, js_errors.NoStreamResponseError):
+        return StreamGone(f"{what}: no stream takes it")
+    if isinstance(error, js_errors.APIError):
+        return refused(what, error.code, error.err_code, error.description)
+    if isinstance(error, TimeoutError):
+        return BrokerUnreachable(f"{what}: no answer in time")
+    if isinstance(error, errors.NoRespondersError):
+        return BrokerUnreachable(
             f"{what}: nobody answers\n  is JetStream enabled on the server, and for this account?"
-        ) from None
-    except (nats_errors.Error, OSError) as error:
-        raise BrokerUnreachable(f"{what}: {redaction.masked(str(error))}") from None
+        )
+    return BrokerUnreachable(f"{what}: {redaction.masked(str(error))}")
 
 
 def refused(what: str, code: int | None, err_code: int | None, description: str | None) -> BrokerError:

@@ -34,7 +34,9 @@ _NEW: Final = "another stream stands in its place"
 
 
 class Keeper:
-    """Of the spaces that a bridge has met. now_ms: by the wall clock."""
+    """Of the spaces that a bridge has met. now_ms: by the wall clock. busy: whether the bridge has better to do now
+    than to read a whole space, where nobody lacks anything yet.
+    """
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Keeper:
         source: Source,
         problems: Problems,
         now_ms: Callable[[], int],
+        busy: Callable[[], bool],
         look_s: float = KEEPER_LOOK_S,
         settled_ms: int = STREAM_SETTLED_MS,
     ) -> None:
@@ -55,6 +58,7 @@ class Keeper:
         self._source = source
         self._problems = problems
         self._now_ms = now_ms
+        self._busy = busy
         self._look_s = look_s
         self._settled_ms = settled_ms
         self._ends: dict[str, list[tuple[int, int]]] = {}
@@ -139,6 +143,8 @@ class Keeper:
         if not why:
             self._problems.over(subject)
         if not why or now_ms < self._not_before_ms.get(space, 0):
+            return
+        if self._busy() and space not in self._asked and why not in snapshots.URGENT:
             return
         covers = self._covered(space, now_ms)
         if covers is None:

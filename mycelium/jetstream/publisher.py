@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from mycelium.errors import BrokerError, BrokerUnreachable, StreamGone
-from mycelium.jetstream.client import Session, broker_errors, refused
+from mycelium.jetstream.client import Session, broker_errors, library_errors, refused, translated
 
 _STATUS: Final = "Status"
 _NOBODY: Final = "503"
@@ -47,6 +47,7 @@ class Publisher:
         self._session = session
         self._nc = session.nc
         self._acked = acked
+        self._errors = library_errors()
         self._prefix = ""
         self._subscription: Any = None
 
@@ -64,8 +65,10 @@ class Publisher:
 
     async def send(self, number: int, subject: str, body: bytes, headers: dict[str, str]) -> None:
         """Hand a message to the connection. Waits only while its buffer is full. BrokerUnreachable."""
-        with broker_errors(subject):
+        try:
             await self._nc.publish(subject, body, f"{self._prefix}{number}", headers)
+        except self._errors as error:
+            raise translated(subject, error) from None
 
     async def _take(self, message: Any) -> None:
         number = int(message.subject[len(self._prefix) :])

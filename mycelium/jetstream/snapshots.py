@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from mycelium.config.jetstream import SNAPSHOTS_KEPT
 from mycelium.errors import MalformedMessage, StreamGone
@@ -27,7 +27,11 @@ from mycelium.jetstream.streams import StreamState
 
 logger = logging.getLogger(__name__)
 
-_HOUR_MS = 3_600_000
+_HOUR_MS: Final = 3_600_000
+BEHIND: Final = "the stream does not reach back to the last one"
+SOON: Final = "the stream will not reach back to the last one much longer"
+URGENT: Final = (BEHIND, SOON)
+"""Of what `due` says: a new replica lacks something, or soon will."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +104,10 @@ def due(stream: StreamState, latest: Snapshot | None, now_ms: int, every_hours: 
     if latest is None:
         return "there is none of this stream"
     if latest.stream_seq + 1 < stream.first_seq:
-        return "the stream does not reach back to the last one"
+        return BEHIND
     added = stream.last_seq - latest.stream_seq
     if stream.first_seq > 1 and stream.messages and added * 2 > stream.messages:
-        return "the stream will not reach back to the last one much longer"
+        return SOON
     old = every_hours is not None and now_ms - latest.made_ms >= every_hours * _HOUR_MS
     return "the last one is old" if old and added else ""
 

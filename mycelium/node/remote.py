@@ -16,6 +16,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Protocol, cast
@@ -23,7 +24,8 @@ from urllib.parse import urlsplit
 
 from mycelium import errors
 from mycelium._core import codec
-from mycelium.config import CALL_TIMEOUT_MS, DIAL_TIMEOUT_MS
+from mycelium.config import CALL_TIMEOUT_MS, DIAL_TIMEOUT_MS, STREAM_WINDOW_BYTES
+from mycelium.config.feed import FEED_WINDOW_BYTES
 from mycelium.database.history import SignedBatch
 from mycelium.database.rows import Row
 from mycelium.database.schema import TableSpec
@@ -67,7 +69,7 @@ class Channel(Protocol):
 
     async def call(self, method: str, body: bytes, timeout_s: float) -> bytes: ...
 
-    def stream(self, method: str, body: bytes) -> AsyncIterator[bytes]:
+    def stream(self, method: str, body: bytes, window_bytes: int = ...) -> AsyncIterator[bytes]:
         """An async generator: it is closed when its reader wants no more."""
         ...
 
@@ -82,6 +84,8 @@ class RemoteNode:
         self.url = url
         self._hub = hub
         self._link = link
+        # Who reads everything gains by reading far ahead: of a small window each round trip brings little.
+        self._ahead = partial(database.messages, window_bytes=FEED_WINDOW_BYTES)
 
     @property
     def address(self) -> str:
@@ -111,17 +115,17 @@ class RemoteNode:
     ) -> RemoteFeed:
         """Every batch that the node applies; see `Node.feed`. Of a space that this account may not read whole come the
         changes that it may see, without a signature. Unauthorised where that is nothing."""
-        return RemoteFeed(self.database.messages, after, spaces, tables)
+        return RemoteFeed(self._ahead, after, spaces, tables)
 
     def export(
         self, spaces: Collection[str] | None = None, tables: Collection[str] | None = None
     ) -> RemoteExport:
         """The visible rows of some spaces as of one moment; see `Node.export`."""
-        return RemoteExport(self.database.messages, spaces, tables)
+        return RemoteExport(self._ahead, spaces, tables)
 
     def signed_export(self, space: str) -> RemoteSignedExport:
         """The signed batches of a space as of one moment; see `Node.signed_export`. Unauthorised."""
-        return RemoteSignedExport(self.database.messages, space)
+        return RemoteSignedExport(self._ahead, space)
 
     async def proofs(self, space: str) -> list[bytes]:
         """The proofs by which origins of a space are frozen at the node. Unauthorised."""
@@ -352,9 +356,11 @@ class RemoteDatabase:
             raise raised_here(error) from None
         return None if kind is None else calls.decode(answer, kind)
 
-    async def messages(self, method: str, body: bytes) -> AsyncGenerator[bytes, None]:
+    async def messages(
+        self, method: str, body: bytes, window_bytes: int = STREAM_WINDOW_BYTES
+    ) -> AsyncGenerator[bytes, None]:
         """The messages of one stream."""
-        stream = cast("AsyncGenerator[bytes, None]", self._channel.stream(method, body))
+        stream = cast("AsyncGenerator[bytes, None]", self._channel.stream(method, body, window_bytes))
         try:
             async with aclosing(stream) as messages:
                 async for message in messages:

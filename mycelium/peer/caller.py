@@ -38,14 +38,15 @@ from mycelium.protocol.messages import Call, MessageType
 
 
 class _Incoming:
-    """The caller's end of a stream."""
+    """The caller's end of a stream. window_bytes: what may be sent ahead of its reader."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_bytes: int) -> None:
+        self.window_bytes = window_bytes
         self.items: deque[bytes] = deque()
         self.arrived = asyncio.Event()
         self.error: MyceliumError | None = None
         self.ended = False
-        self.granted_bytes = STREAM_WINDOW_BYTES
+        self.granted_bytes = window_bytes
         self.received_bytes = 0
         self.consumed_bytes = 0
         self._sequence = 0
@@ -180,10 +181,15 @@ class Caller:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
 
-    async def stream(self, method: str, body: bytes) -> AsyncIterator[bytes]:
-        """The items of a streaming call. Leaving the loop early cancels it at the server. Raises as `call` does."""
+    async def stream(
+        self, method: str, body: bytes, window_bytes: int = STREAM_WINDOW_BYTES
+    ) -> AsyncIterator[bytes]:
+        """The items of a streaming call. Leaving the loop early cancels it at the server. Raises as `call` does.
+
+        window_bytes: what may be sent ahead of the reader, and is in memory here; so much comes in one round trip.
+        """
         call_id = self._new_id(body)
-        incoming = self._streams[call_id] = _Incoming()
+        incoming = self._streams[call_id] = _Incoming(window_bytes)
         try:
             await send(
                 self.link,
@@ -209,9 +215,9 @@ class Caller:
 
     async def _grant(self, call_id: int, incoming: _Incoming, cost: int) -> None:
         incoming.consumed_bytes += cost
-        if incoming.ended or incoming.granted_bytes - incoming.consumed_bytes > STREAM_WINDOW_BYTES // 2:
+        if incoming.ended or incoming.granted_bytes - incoming.consumed_bytes > incoming.window_bytes // 2:
             return
-        incoming.granted_bytes = incoming.consumed_bytes + STREAM_WINDOW_BYTES
+        incoming.granted_bytes = incoming.consumed_bytes + incoming.window_bytes
         credit = Call(call_id, "", CREDIT, incoming.granted_bytes, False, b"")
         await send(self.link, MessageType.STREAM, credit, fanout.REPAIR)
 

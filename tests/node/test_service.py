@@ -52,7 +52,7 @@ class Direct:
         except MyceliumError as error:
             raise CallFailed(type(error).__name__, str(error)) from None
 
-    async def stream(self, method, body):
+    async def stream(self, method, body, window_bytes=0):
         try:
             async with aclosing(self.service.streams[method](self.link, body)) as messages:
                 async for message in messages:
