@@ -64,6 +64,24 @@ class World:
         for number in range(count):
             await self.node.database.table(table).put(f"{name}{number}", number)
 
+    @asynccontextmanager
+    async def writing(self):
+        """Some 50 batches a second, for as long as the block lasts."""
+
+        async def work() -> None:
+            number = 0
+            while True:
+                await self.node.database.table("scores").put(f"load{number}", number)
+                number += 1
+                await asyncio.sleep(0.02)
+
+        task = asyncio.create_task(work())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
     async def caught_up(self, bridge: Bridge) -> None:
         def done() -> bool:
             if self.task.done():

@@ -163,6 +163,8 @@ class Upload:
     async def abandon(self) -> None:
         """Remove what was stored, as far as the server is there to do it; `tidy` does the rest."""
         try:
+            # A piece that is still under way would be stored after the rest was removed.
+            await self._until(self._sent)
             await self._publisher.close()
             await _purge(self._session, self._bucket, _pieces(self._bucket, self._nuid))
         except BrokerError:

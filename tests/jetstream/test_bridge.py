@@ -146,29 +146,25 @@ def kill_one_after_another(count):
         async with one.bridge(replicas=3) as bridge:
             await one.write(5)
             await one.caught_up(bridge)
-            writing = asyncio.create_task(one.write(60 * count, "load"))
-            for server in one.nats.servers[:count]:
-                before = bridge.published
-                await until(lambda before=before: bridge.published > before + 10)
-                server.kill()
-                before = bridge.published
-                await until(lambda before=before: bridge.published > before or writing.done())
-                server.start()
-                await one.nats.ready()
-            await writing
+            async with one.writing():
+                for server in one.nats.servers[:count]:
+                    before = bridge.published
+                    await until(lambda before=before: bridge.published > before + 10)
+                    server.kill()
+                    before = bridge.published
+                    await until(lambda before=before: bridge.published > before + 10)
+                    server.start()
+                    await one.nats.ready()
             await one.caught_up(bridge)
             check(await one.stored(), await one.wanted("main"), repeats=True)
 
     return main
 
 
-def test_one_of_three_servers_is_killed_under_load(served):
-    served(kill_one_after_another(1), 3)
-
-
 @pytest.mark.soak
-def test_each_of_three_servers_is_killed_under_load(served):
-    served(kill_one_after_another(3), 3, 100)
+@pytest.mark.parametrize("count", [1, 3], ids=["one", "each"])
+def test_servers_of_three_are_killed_under_load(served, count):
+    served(kill_one_after_another(count), 3, 100)
 
 
 def test_a_stream_that_is_deleted_is_made_anew_and_what_it_had_lies_in_a_snapshot(served, caplog):
