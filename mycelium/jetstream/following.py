@@ -132,12 +132,12 @@ class Follower:
         self._looked_ms = 0
         self._unsaved = 0
         found = place.load(store, intake.space)
-        self._known = found is not None and found.position >= 0
-        """Whether a stream was read, and how far is known."""
+        self.known = found is not None and found.position >= 0
+        """Whether a stream was ever read, and how far is known."""
         self._place = found or Place("", 0, 0)
         self._body: bytes | None = None
         """Of the newest message that was read in this run."""
-        if self._known:
+        if self.known:
             intake.restart(self._place.position)
 
     # --- for who owns it --------------------------------------------------------------------------------
@@ -150,8 +150,13 @@ class Follower:
                 read = self.intake.read
                 try:
                     await self._follow()
+                except StreamGone as error:
+                    self.state = NO_STREAM
+                    # One that never was is made with the first batch of its space.
+                    say = self._quiet.warning if self.known else log.debug
+                    say("the stream %s cannot be read: %s", self.name, error)
                 except BrokerError as error:
-                    self.state = NO_STREAM if isinstance(error, StreamGone) else UNREACHABLE
+                    self.state = UNREACHABLE
                     self._quiet.warning("the stream %s cannot be read: %s", self.name, error)
                 except StoreError as error:
                     self.state = FAILING
@@ -196,7 +201,7 @@ class Follower:
         """Write down how far it is. StoreError."""
         self._unsaved = 0
         position = self.intake.position
-        if not self._known or position < 0:
+        if not self.known or position < 0:
             return
         mark = self._place.mark if self._body is None else place.mark_of(self._body)
         read = self._place.read if self._body is None else self.intake.read
@@ -281,7 +286,7 @@ class Follower:
             self._again = ""
             position = await self._behind(stream, why)
             self.intake.restart(position)
-            self._known = True
+            self.known = True
             self._place = Place(stream.created, position, position)
             self._body = None
             if self.intake.position >= 0:
@@ -292,7 +297,7 @@ class Follower:
         """Why what comes next is not what the stream would give; "" where it is."""
         if self._again:
             return self._again
-        if not self._known:
+        if not self.known:
             return "nothing of it was read yet"
         if stream.created != self._place.created:
             return "another stream stands in its place"

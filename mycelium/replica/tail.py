@@ -15,7 +15,7 @@ from mycelium.database.database import Database
 from mycelium.database.vector import Origin
 from mycelium.errors import ProtocolError
 from mycelium.identity.account import format as format_account
-from mycelium.jetstream.following import FULL, READING, Connections, Follower, Stream
+from mycelium.jetstream.following import FULL, NO_STREAM, READING, Connections, Follower, Stream
 from mycelium.jetstream.intake import Intake, Taken
 from mycelium.replica.beginning import Beginning, Used
 
@@ -76,6 +76,8 @@ class Tail:
         """About once a second. hurry: something became known that batches may wait for."""
         self.follower.tick(hurry=hurry)
         now_ms = self._now_ms()
+        if self.follower.state == NO_STREAM and not self.follower.known:
+            self.in_step_ms = now_ms  # nothing was ever written to this space
         if self.follower.state == READING and not self.follower.lag:
             self.in_step_ms = now_ms
             if not 0 < now_ms - self._looked_ms < LACKING_LOOK_MS:

@@ -273,6 +273,25 @@ def test_status_says_where_it_is(tmp_path, clean):
     world(tmp_path, clean, scenario)
 
 
+def test_a_space_without_a_stream_is_in_step_until_it_has_one(tmp_path, clean):
+    async def main():
+        (place,) = places(tmp_path, 1)
+        path = replica_file(place)
+        async with connected(clean.url) as client, replica(path, client) as one:
+            tail = one.tails["main"]
+            await until(lambda: tail.in_step_ms is not None)
+            assert one.status()["replica"]["main"]["state"] == "no stream"
+            await streams(client, ["main"])
+            await until(lambda: tail.follower.state == "reading")
+            await client.jetstream().delete_stream("MYC-7-00010203-main")
+            await until(lambda: tail.follower.state == "no stream")
+            was_ms = tail.in_step_ms
+            tail.tick()
+            assert tail.in_step_ms == was_ms, "there was one, and it is gone"
+
+    run(main())
+
+
 # --- what it is opened with ---------------------------------------------------------------------------------
 
 
