@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from mycelium.config import DISK_RESERVE_BYTES
 from mycelium.config.replica import SPOOL_READ_BYTES
-from mycelium.errors import MalformedMessage, StoreError, StreamGone
+from mycelium.errors import MalformedMessage, StoreError, StoreFull, StreamGone
 from mycelium.feed.batch import SignedRecord
 from mycelium.jetstream import objects, snapshotfile, snapshots, streams
 from mycelium.jetstream.client import Session
 from mycelium.jetstream.following import Connections, Stream
 from mycelium.jetstream.layout import Network
-from mycelium.jetstream.snapshots import Reading, Snapshot
+from mycelium.jetstream.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from mycelium.replica.tail import Tail
@@ -95,12 +97,9 @@ class Beginning:
             return
         if newest.made_ms > self._proofs_ms.get(tail.space, 0):
             try:
-                proofs = await _proofs(session, self._network, newest)
+                await _prove(session, tail, newest)
             except (MalformedMessage, StreamGone) as error:
                 log.warning("snapshot %s of %r cannot be read: %s", newest.object.name, tail.space, error)
-            else:
-                for proof in proofs:
-                    tail.prove(proof)
             self._proofs_ms[tail.space] = newest.made_ms
         tail.offered(newest.made_ms)
 
@@ -127,10 +126,18 @@ class Beginning:
 
     async def _fetch(self, session: Session, one: Snapshot, path: Path) -> None:
         """Write a snapshot to a file, and see that it is whole and what it says."""
+        free_bytes = shutil.disk_usage(self._directory).free
+        if one.size_bytes > free_bytes - DISK_RESERVE_BYTES:
+            raise StoreFull(
+                f"{self._directory}: a snapshot of {one.size_bytes >> 20} MiB does not fit into the {free_bytes >> 20} "
+                "MiB that are free"
+            )
         reader = snapshotfile.Reader()
         with path.open("wb") as file:
             async with aclosing(objects.download(session, one.object)) as pieces:
                 async for piece in pieces:
+                    if file.tell() + len(piece) > one.size_bytes:
+                        raise MalformedMessage("it is larger than its description says")
                     file.write(piece)
                     for _ in reader.feed(piece):
                         pass
@@ -153,13 +160,15 @@ def _in_order(known: list[Snapshot], stream: Stream) -> list[Snapshot]:
     return sorted(known, key=lambda one: (_follows(one, stream), one.made_ms), reverse=True)
 
 
-async def _proofs(session: Session, network: Network, one: Snapshot) -> list[bytes]:
-    """The proofs in a snapshot, which come before its batches: no more of it is read."""
-    reading = Reading(session, network, one)
-    async with aclosing(reading.pages()) as pages:
-        async for _ in pages:
-            break
-    return reading.proofs
+async def _prove(session: Session, tail: Tail, one: Snapshot) -> None:
+    """Act on the proofs in a snapshot, which come before its batches: no more of it is read."""
+    reader = snapshotfile.Reader()
+    async with aclosing(objects.download(session, one.object)) as pieces:
+        async for piece in pieces:
+            for found in reader.feed(piece):
+                if isinstance(found, SignedRecord):
+                    return
+                tail.prove(found)
 
 
 def _read(path: Path) -> Iterator[SignedRecord | bytes]:

@@ -150,6 +150,8 @@ async def damage(client, one, how: str) -> None:
     await jetstream.purge_stream(f"OBJ_{bucket}", subject=subject)
     if how == "cut":
         piece = piece[:-40]
+    elif how == "grown":
+        piece += bytes(40)
     else:
         piece[len(piece) // 2] ^= 0x40
     await jetstream.publish(subject, bytes(piece))
@@ -167,7 +169,7 @@ async def damage(client, one, how: str) -> None:
         )
 
 
-@pytest.mark.parametrize("how", ["altered", "cut", "gone", "resealed"])
+@pytest.mark.parametrize("how", ["altered", "cut", "grown", "gone", "resealed"])
 @pytest.mark.parametrize("older", [True, False], ids=["with an older one", "alone"])
 def test_a_damaged_snapshot_is_left_out_and_named(tmp_path, clean, caplog, how, older):
     """The one before it is used, or the stream from its first message."""
@@ -304,6 +306,25 @@ def test_a_replica_killed_within_a_snapshot_begins_it_again(tmp_path, clean, mon
                 assert one.tails["main"].intake.position == 31
 
     world(tmp_path, clean, scenario)
+
+
+def test_a_snapshot_for_which_there_is_no_room_is_waited_for(tmp_path, clean, monkeypatch, caplog):
+    async def scenario(node, client, path):
+        async with bridged(node, client):
+            await puts(node, 5)
+            await published(node, client)
+            await snapshot(node, client)
+            usage = type("Usage", (), {"free": 2**20})
+            with monkeypatch.context() as patched:
+                patched.setattr("shutil.disk_usage", lambda path: usage)
+                async with replica(path, client) as one:
+                    await until(lambda: one.tails["main"].follower.state == "the store refuses")
+                    patched.undo()
+                    await equal(one, node)
+
+    with caplog.at_level(logging.ERROR):
+        world(tmp_path, clean, scenario)
+    assert "a snapshot of 0 MiB does not fit into the 1 MiB that are free" in caplog.text
 
 
 def test_what_is_missing_everywhere_is_said(tmp_path, clean, caplog):
