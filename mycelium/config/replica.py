@@ -19,8 +19,9 @@ PULL_MESSAGES: Final = 512
 PULL_BYTES: Final = 8 * 1024 * 1024
 """Asked for at once, and the most that lies undone before the next is asked for: twice this is in memory."""
 PULL_EXPIRES_MS: Final = 30_000
-PULL_HEARTBEAT_MS: Final = 5_000
-"""Without a word for twice this, the server, the stream or the consumer is taken for lost, and looked for anew."""
+PULL_HEARTBEAT_MS: Final = 1_000
+"""Without a word for twice this, the server, the stream or the consumer is taken for lost, and looked for anew. A word
+is 80 bytes; a fleet member has to have read a stream to its end within seconds of a server's death."""
 CONSUMER_IDLE_S: Final = 120
 """The server forgets a consumer that asks for nothing for so long."""
 FOLLOW_RETRY_MIN_MS: Final = 200

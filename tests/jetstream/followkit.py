@@ -81,7 +81,8 @@ async def connected(url: str):
 @contextlib.asynccontextmanager
 async def following(client, engine: Engine, **more):
     """A follower of `main` that runs."""
-    async with broker(client) as connections:
+    connections = more.pop("connections", None) or broker(client)
+    async with connections:
         intake = Intake(engine, "main")
         follower = Follower(connections, STREAM, intake, engine._store, lambda: NOW_MS, **more)
         task = asyncio.create_task(follower.run())
