@@ -111,6 +111,7 @@ def test_new_replicas_of_a_stream_that_keeps_little(tmp_path):
                 path.write_text(path.read_text() + bridgekit.TABLES)
                 async with opened(path, servers) as one:
                     await equal(one, world.node)
+                    await until(lambda: one.tails["main"].began is not None)
                     assert one.tails["main"].began.whole
 
     with Servers.of(tmp_path / "nats") as servers:

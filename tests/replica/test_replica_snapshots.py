@@ -223,8 +223,8 @@ def test_a_stream_that_was_made_again_and_a_snapshot_that_comes_later(tmp_path, 
                 await equal(one, node)
                 assert await table.get("unread3") == 3
                 assert await one.database.state_digests() == await node.database.state_digests()
-                found = one.status()["replica"]["main"]["snapshot"]
-                assert found["whole"]
+                await until(lambda: one.tails["main"].began is not None)
+                assert one.status()["replica"]["main"]["snapshot"]["whole"]
                 # Another one changes nothing more.
                 began = one.tails["main"].began
                 await snapshot(node, client)
