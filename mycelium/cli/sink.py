@@ -55,6 +55,12 @@ Spaces = Annotated[
     list[str] | None, typer.Option("--space", help="Only this space; may be given again. Else all but sys.")
 ]
 Tables = Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be given again.")]
+Metrics = Annotated[
+    Path | None,
+    typer.Option(
+        "--metrics", metavar="FILE", help="Write metrics there, for node_exporter's textfile collector."
+    ),
+]
 Again = Annotated[bool, typer.Option("--again", help="Fill it anew at the start, whatever it holds.")]
 
 Logins = Annotated[
@@ -86,6 +92,7 @@ def postgres(
     schema: Schema = None,
     space: Spaces = None,
     table: Tables = None,
+    metrics: Metrics = None,
     again: Again = False,
     config: Config = None,
     env_file: EnvFile = None,
@@ -121,7 +128,8 @@ def postgres(
 
         say = _sayer(json)
         sink = PostgresSink(dsn, name, _given(schema), wanted=_wanted(space, table), again=again, say=say)
-        output.run(_run(target, sink, space, table, say, json=json))
+        shown = _Shown(json, _metrics_file(metrics, name))
+        output.run(_run(target, sink, space, table, say, shown))
 
 
 def parquet(
@@ -135,6 +143,7 @@ def parquet(
     schema: Schema = None,
     space: Spaces = None,
     table: Tables = None,
+    metrics: Metrics = None,
     config: Config = None,
     env_file: EnvFile = None,
     url: Url = None,
@@ -166,13 +175,23 @@ def parquet(
         sink = ParquetSink(
             directory, _given(schema), every_s=every, rows_max=rows, wanted=_wanted(space, table), say=say
         )
-        output.run(_run(target, sink, space, table, say, json=json))
+        shown = _Shown(json, _metrics_file(metrics, str(directory)))
+        output.run(_run(target, sink, space, table, say, shown))
 
 
 def _given(path: Path | None) -> Given:
     from mycelium.sinks import schemafile
 
     return schemafile.Given() if path is None else schemafile.read(path)
+
+
+def _metrics_file(path: Path | None, name: str) -> Callable[[Progress], None] | None:
+    if path is None:
+        return None
+    from mycelium.admin.exposition import render
+    from mycelium.sinks.metrics import MetricsFile
+
+    return MetricsFile(path, name, render)
 
 
 def _wanted(spaces: list[str] | None, tables: list[str] | None) -> str:
@@ -197,15 +216,13 @@ async def _run(
     spaces: list[str] | None,
     tables: list[str] | None,
     say: Callable[[str], None],
-    *,
-    json: bool,
+    shown: _Shown,
 ) -> None:
     """Run a sink on the node of the options."""
     from mycelium.node.remote import connect
     from mycelium.sinks.runner import Runner
 
     url, keypair, account = target.resolve()
-    shown = _Shown(json)
 
     def dial() -> Any:
         return connect(url, keypair, account, timeout_s=target.timeout)
@@ -220,15 +237,18 @@ async def _run(
 class _Shown:
     """Progress: a line that is written over on a terminal, with --json an object now and then."""
 
-    def __init__(self, json: bool) -> None:
+    def __init__(self, json: bool, metrics: Callable[[Progress], None] | None) -> None:
         import time
 
         self._json = json
+        self._metrics = metrics
         self._clock = time.monotonic
         self._last: tuple[str, float] = ("", 0.0)
         self._line = progress.Line("rows read", "rows", on=not json)
 
     def __call__(self, done: Progress) -> None:
+        if self._metrics is not None:
+            self._metrics(done)
         if not self._json:
             if done.phase == "filling":
                 self._line.at(done.rows)

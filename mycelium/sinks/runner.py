@@ -279,6 +279,7 @@ class Runner:
                     # What the node applied meanwhile is of no concern here, and all that came is written.
                     cursor, lag = feed.cursor, 0
                 else:
+                    self._on_progress(self.progress)
                     continue
                 wanted = [batch for batch in group if self._wants(batch) and not first.has(batch)]
                 position = position.at(cursor)

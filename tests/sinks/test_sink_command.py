@@ -63,7 +63,7 @@ def scores(dsn):
     return dict(query(dsn, "SELECT key, score::int FROM mycelium_main.records"))
 
 
-def test_a_killed_sink_goes_on_and_status_says_how_far(config, dsn):
+def test_a_killed_sink_goes_on_and_status_says_how_far(config, dsn, tmp_path):
     put = ["put", "records", "--config", config]
     clikit.invoke("delete", "records", "b", "--config", config)
     clikit.invoke(*put, "a", '{"score": 1}')
@@ -75,9 +75,11 @@ def test_a_killed_sink_goes_on_and_status_says_how_far(config, dsn):
         sink.process.kill()
     clikit.invoke(*put, "c", '{"score": 3}')
     clikit.invoke("delete", "records", "a", "--config", config)
-    with Sink("postgres", "--dsn", dsn, "--config", config) as sink:
+    metrics = tmp_path / "sink.prom"
+    with Sink("postgres", "--dsn", dsn, "--config", config, "--metrics", metrics) as sink:
         assert sink.until("live")["rows"] == 0, "it was not filled again"
         until(lambda: scores(dsn) == {"b": 2, "c": 3})
+    assert 'mycelium_sink_live{sink="main"} 1.0' in metrics.read_text()
     (found,) = clikit.invoke_json("sink", "status", "--dsn", dsn)
     assert found["lag"] == 0
     assert re.fullmatch(r"[0-9a-f]{16}-\d+", found["cursor"])
