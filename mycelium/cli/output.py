@@ -44,6 +44,7 @@ _REMEDIES: Final[Mapping[type[BaseException], str]] = {
     errors.ProtocolError: "are both of the same version? see `mycelium version`",
     errors.StoreFull: "free some space where data_dir is",
     errors.StoreError: "`mycelium doctor` looks at the data directory",
+    errors.SinkUnreachable: "is it running, and is that its address? mend --dsn, or try again",
     errors.SimulationFailed: "the command above repeats it; --seed names another run",
     errors.UnknownTable: "declare it in [tables], or name one that is",
     errors.UsageError: "see --help",

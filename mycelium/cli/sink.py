@@ -139,7 +139,7 @@ def parquet(
     every: Annotated[
         float, typer.Option(min=0.0, help="Seconds after which what has come is written.")
     ] = 60.0,
-    rows: Annotated[int, typer.Option(min=1, help="Rows after which it is written before that.")] = 200_000,
+    rows: Annotated[int, typer.Option(min=1, help="Rows after which it is written before that.")] = 100_000,
     schema: Schema = None,
     space: Spaces = None,
     table: Tables = None,

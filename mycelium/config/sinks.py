@@ -26,6 +26,6 @@ SINK_IDLE_S: Final = 60
 """While nothing comes, the position moves on with the feed once in this long, so that it never falls behind it."""
 SINK_PARQUET_S: Final = 60
 """Between two files of a table: each is a file to open for whoever reads them."""
-SINK_PARQUET_ROWS: Final = 200_000
+SINK_PARQUET_ROWS: Final = 100_000
 SINK_PARQUET_BYTES: Final = 64 * 1024 * 1024
 """A file is written before its time when this much has gathered; in memory it is some four times that."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import time
 
@@ -189,3 +190,22 @@ def test_parquet_files(config, tmp_path):
     (table,) = json.loads(manifest.read_bytes())["tables"]
     rows = [row for file in table["files"] for row in parquet.read_table(out / file["name"]).to_pylist()]
     assert [row["op"] for row in rows if row["key"] == "p"] == ["put", "delete"]
+
+
+def test_an_interrupt_ends_it_quietly(config, dsn):
+    with Sink("postgres", "--dsn", dsn, "--config", config) as sink:
+        sink.until("live")
+        sink.process.send_signal(signal.SIGINT)
+        assert sink.process.wait(20) == 130
+        assert sink.process.stderr.read() == b""
+
+
+def test_a_server_that_is_not_there(config):
+    (port,) = layout.free_ports(1)
+    _, err = clikit.run("sink", "status", "--dsn", f"postgresql://me:sesame123@127.0.0.1:{port}/x", code=1)
+    assert err.count("\n") == 1
+    assert err.startswith(f"error: PostgreSQL at 127.0.0.1:{port}/x: connection failed: ")
+    assert err.endswith(
+        "Is the server running on that host and accepting TCP/IP connections? -- is it running, and is "
+        "that its address? mend --dsn, or try again\n"
+    )
