@@ -44,3 +44,24 @@ FLEET_WATCH_HEARTBEAT_MS: Final = 500
 """How often the server says that a watch of the bucket lives; it costs each member two small messages a second."""
 FLEET_WATCH_MISSED_MAX: Final = 3
 """So many missed, a watch is made anew."""
+
+# --- the node's side ----------------------------------------------------------------------------------------
+
+FLEET_WRITE_S: Final = 6.0
+"""A write waits so long for the stream's word; longer than a fail-over, shorter than its caller waits."""
+FLEET_ROUTE_S: Final = 6.0
+"""A request waits so long for somebody to have its shard: a lease runs out, and another member takes over."""
+FLEET_LOOK_S: Final = 0.1
+"""Between two looks for who has a shard, where nobody says that it changed."""
+FLEET_GRACE_S: Final = 1.0
+"""A connection to NATS that broke is made anew in less, or there is no server: then writes are refused at once."""
+FLEET_DIAL_S: Final = 2.0
+"""For a session with another member."""
+FLEET_WAITING_MAX: Final = 65_536
+"""Writes to one space that wait for the batch before them."""
+FLEET_SETTLE_S: Final = 0.25
+"""Between two tries of what came over the stream and could not be taken yet."""
+FLEET_LEAVE_S: Final = 3.0
+"""A member that ends gives its shards away for so long, and then ends."""
+FLEET_START_S: Final = 3.0
+"""A member that starts waits so long for NATS before it goes on without."""

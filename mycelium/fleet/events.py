@@ -82,6 +82,14 @@ class OthersClosed(NamedTuple):
     stream: str = ""
 
 
+class Looked(NamedTuple):
+    """Answer to `Look`: which stream the space has. past: the one of which was asked."""
+
+    space: str
+    past: str
+    stream: str
+
+
 class Fenced(NamedTuple):
     """A publish in this term of this member's own was refused: another closed it."""
 
@@ -121,6 +129,7 @@ Event = (
     | Opened
     | Closed
     | OthersClosed
+    | Looked
     | Fenced
     | Applied
     | Drained
@@ -168,6 +177,16 @@ class CloseOthers(NamedTuple):
     but: tuple[tuple[str, str], ...]
 
 
+class Look(NamedTuple):
+    """An entry is of this stream, which is not the one that this member knows: see which one there is now.
+
+    Fenced comes first if it is another than was known. Answered by Looked.
+    """
+
+    space: str
+    stream: str
+
+
 class Serve(NamedTuple):
     """Requests to the slot are this member's from now on, as long as `Placement.serves` says so at each one."""
 
@@ -196,4 +215,4 @@ class Left(NamedTuple):
     """This member has no slot and is no member any more: its process may end."""
 
 
-Effect = Put | Open | Close | CloseOthers | Serve | Drain | Stop | Left
+Effect = Put | Open | Close | CloseOthers | Look | Serve | Drain | Stop | Left

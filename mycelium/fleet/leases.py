@@ -133,6 +133,8 @@ class Leases:
 
             case events.CloseOthers() if origins is not None:
                 self._begin(origins.close_others(*effect))
+            case events.Look() if origins is not None:
+                self._begin(origins.look(*effect))
 
     def _begin(self, work: Awaitable[None]) -> None:
         async def whole() -> None:

@@ -106,7 +106,8 @@ class Origins:
     async def open(self, space: str, token: str) -> None:
         """Open a term, however long it takes."""
         while True:
-            one = await self._origin(space)
+            # Where nothing was under way, nobody has noticed yet that the stream is another one.
+            one = await self._origin(space, anew=True)
             term = publishing.Term(self._subject(space, self._generation), token, self._incarnation)
             try:
                 seq = await self._run(space, one, term.open())
@@ -126,7 +127,7 @@ class Origins:
 
     async def close(self, space: str, generation: str, token: str, opened: int) -> None:
         """Close a term of any origin of the account, however long it takes."""
-        one = await self._origin(space)
+        one = await self._origin(space, anew=True)
         subject = self._subject(space, int(generation, 16))
         try:
             seq = await self._run(space, one, publishing.close(subject, token, opened, self._incarnation))
@@ -137,7 +138,7 @@ class Origins:
     async def close_others(self, space: str, but: Collection[tuple[str, str]]) -> None:
         """Close the terms of all other origins of this account, but for some, however long it takes."""
         while True:
-            one = await self._origin(space)
+            one = await self._origin(space, anew=True)
             try:
                 seq = 0
                 for subject in await self._others(space, one):
@@ -146,6 +147,11 @@ class Origins:
                 continue
             self._tell(events.OthersClosed(space, seq, one.stream))
             return
+
+    async def look(self, space: str, past: str) -> None:
+        """See which stream there is, however long it takes. past: one that is asked about."""
+        one = await self._origin(space, anew=True)
+        self._tell(events.Looked(space, past, one.stream))
 
     def _close_unless(self, subject: str, but: Collection[tuple[str, str]]) -> Procedure[int]:
         found = yield from publishing.newest(subject)
@@ -216,9 +222,11 @@ class Origins:
     def _subject(self, space: str, generation: int) -> str:
         return self._network.subject(space, self._account, generation)
 
-    async def _origin(self, space: str) -> _Origin:
-        """The space's stream as of now, made if it is not there."""
+    async def _origin(self, space: str, *, anew: bool = False) -> _Origin:
+        """The space's stream as of now, made if it is not there. anew: whatever was seen before."""
         pause_s = FLEET_PAUSE_S
+        if anew and space in self._spaces:
+            self._spaces[space].session = 0
         while True:
             try:
                 session = await self._broker.ready()
@@ -280,6 +288,9 @@ class Origins:
             self._say(space, error)
             return Unknown()
         self.problem = ""
+        if isinstance(answer, Nothing):
+            # What was refused for another message is in another stream, perhaps.
+            one.session = 0
         return answer
 
     async def _send(self, session: Session, ask: Send) -> Answer:

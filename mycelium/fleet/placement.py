@@ -131,6 +131,10 @@ class Placement:
                 effects += self._answered(event, now_ms)
             case events.Opened() | events.Closed() | events.OthersClosed() | events.Applied():
                 effects += self._streamed(event)
+            case events.Looked():
+                if event.space in self._spaces:
+                    self._spaces[event.space].looked(event)
+                self._all = True
             case events.Fenced():
                 if self.term(event.space) == event.term:
                     effects += self._drop(event.space, "another member took over")
@@ -423,11 +427,13 @@ class Placement:
             needed = one.others
         elif self.view.holder(*place) is not None:
             return []
+        elif one.unknown(slot):
+            return one.look(space, slot)
         else:
-            needed = slot.after if slot.stream == one.stream else 0
+            needed = one.after(slot)
             key = (slot.generation, slot.term)
             if slot.member and key not in one.closed:
-                return self._close(space, key, slot.opened if slot.stream == one.stream else 0)
+                return one.close(space, slot)
             needed = max(needed, one.closed.get(key, 0))
         if one.applied < needed:
             one.blocked[place] = needed
@@ -440,13 +446,6 @@ class Placement:
         if not self._member or standing is None or not one.term:
             return False
         return standing.spaces.get(space) == (one.term, one.opened)
-
-    def _close(self, space: str, key: tuple[str, str], opened: int) -> list[Effect]:
-        one = self._spaces[space]
-        if key in one.closing:
-            return []
-        one.closing.add(key)
-        return [events.Close(space, *key, opened)]
 
     def _close_others(self, space: str) -> list[Effect]:
         one = self._spaces[space]
@@ -476,7 +475,7 @@ class Placement:
                 return [events.Drain(*place, self._tickets, desired or "")]
             if draining.after < 0:
                 return []
-            after = max(draining.after, slot.after if slot.stream == one.stream else 0)
+            after = max(draining.after, one.after(slot))
             given = Slot(after=after, stream=one.stream, bucket=self.view.bucket)
             if desired is not None:
                 heir = self.view.members[desired]
@@ -489,7 +488,9 @@ class Placement:
             return []
         if place in self._serving:
             return []
-        needed = slot.after if slot.stream == one.stream else 0
+        if one.unknown(slot):
+            return one.look(place[0], slot)
+        needed = one.after(slot)
         if one.applied < needed:
             one.blocked[place] = needed
             return []

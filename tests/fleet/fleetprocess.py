@@ -87,6 +87,8 @@ class Process:
                 self.run(procedure, lambda seq: self.closed(effect, seq))
             case events.CloseOthers():
                 self.close_others(effect, sorted(self.world.stream.lasts), 0)
+            case events.Look():
+                self.tell(events.Looked(*effect, self.world.stream_id))
             case events.Serve():
                 self.world.begins(self, effect.slot)
             case events.Drain():
