@@ -87,6 +87,10 @@ def _sink(top: typer.Typer) -> None:
     _module("sink").register(_group(top, "sink"))
 
 
+def _fleet(top: typer.Typer) -> None:
+    _module("fleet").register(_group(top, "fleet"))
+
+
 def _fiber(top: typer.Typer) -> None:
     _module("fiber").register(_group(top, "fiber"))
 
@@ -129,6 +133,7 @@ COMMANDS: Final = {
     "replica": Place(
         _replica, "A read replica: a verified copy of the data, kept by streams on NATS JetStream."
     ),
+    "fleet": Place(_fleet, "Several nodes of one hotkey: who has what, and moving it."),
     "devnet": Place(_devnet, "A local network of real nodes, for trying things out."),
     "sim": Place(_sim, "Real nodes in a simulated network, repeatable from a seed."),
     "fiber": Place(_fiber, "Programs written for Fiber, unmodified."),

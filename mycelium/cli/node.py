@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mycelium.node.configuration import Configuration
     from mycelium.node.logs import Log
     from mycelium.node.node import Node
+    from mycelium.node.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +162,6 @@ def say_whence(configuration: Configuration) -> None:
 async def _serve(configuration: Configuration, log: Log, read: Any, *, json: bool, until_eof: bool) -> int:
     from mycelium.admin.server import Place, open_admin
     from mycelium.node import process
-    from mycelium.node.node import Node
     from mycelium.node.notify import Notify, summary
     from mycelium.node.reloading import Reloader
     from mycelium.peer.server import check_address
@@ -181,7 +181,7 @@ async def _serve(configuration: Configuration, log: Log, read: Any, *, json: boo
         place = Place(settings.admin) if settings.admin.enabled else None
         if place is not None:
             stack.callback(place.close)
-        opening = asyncio.ensure_future(stack.enter_async_context(Node.open(settings)))
+        opening = asyncio.ensure_future(stack.enter_async_context(_opened(settings)))
         node = await ending.unless(opening)
         if node is None:
             return await ending.asked
@@ -190,6 +190,17 @@ async def _serve(configuration: Configuration, log: Log, read: Any, *, json: boo
         _ready(node, admin, json=json)
         async with manager.serving(lambda: summary(node)):
             return await ending.asked
+
+
+def _opened(settings: Settings) -> contextlib.AbstractAsyncContextManager[Node]:
+    """A node alone, or one of a fleet."""
+    if settings.fleet is not None:
+        from mycelium.fleet.member import open_member
+
+        return open_member(settings)
+    from mycelium.node.node import Node
+
+    return Node.open(settings)
 
 
 def _ready(node: Node, admin: Admin | None, *, json: bool) -> None:

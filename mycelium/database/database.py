@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,10 @@ class BatchWriter:
 
 
 class Database:
-    """Open one with `mycelium.Node.open`; the constructor takes a store that is already open."""
+    """Open one with `mycelium.Node.open`; the constructor takes a store that is already open.
+
+    held: the spaces that are kept here, beside `sys`; None for those of all tables.
+    """
 
     def __init__(
         self,
@@ -74,10 +77,12 @@ class Database:
         genesis: bytes,
         authority: Authority,
         now_ms: Callable[[], int] = wall_ms,
+        held: Collection[str] | None = None,
     ) -> None:
         identity = backup.open_identity(store, keypair.account, netuid, genesis)
         self.store = store
         self.tables = dict(tables)
+        self._held = held
         self.account = keypair.account
         self.generation = identity.generation
         self.engine = Engine(
@@ -99,8 +104,15 @@ class Database:
 
     @property
     def spaces(self) -> list[str]:
-        """The spaces of the declared tables, and `sys`, which every node has."""
-        return sorted({SYS, *(spec.space for spec in self.tables.values())})
+        """The spaces of the declared tables that are held here, and `sys`, which every node has."""
+        declared = {spec.space for spec in self.tables.values()}
+        return sorted({SYS, *(declared if self._held is None else declared.intersection(self._held))})
+
+    def route(self, writer: Writes, table: Callable[[TableSpec], Table]) -> None:
+        """Let all writes, and the tables of programs, go another way. Before anything is written."""
+        writer.refusal = self.writer.refusal
+        self.writer = writer
+        self._tables = {name: table(spec) for name, spec in self.tables.items()}
 
     def system(self, name: str) -> Table:
         """A table of the space `sys`: "policy" or "seals"."""

@@ -39,6 +39,8 @@ META_SNAPSHOT = b"snapshot\0"
 """Before the name of a space that was fetched as a snapshot and is not compared yet: whom it came from."""
 META_STREAM = b"stream\0"
 """Before the name of a space that a stream is read of: how far (`jetstream.place`)."""
+META_FLEET = b"fleet\0"
+"""Before the name of a space: which stream of it has all that this node wrote (`fleet.republishing`)."""
 
 _SIGNATURE_BYTES = 64
 ROW_HEADER_BYTES = 56

@@ -150,7 +150,8 @@ def _retrieve(task: asyncio.Future[Any]) -> None:
 class Broker:
     """Keeps a session with one of the servers of `settings`. name: what the servers' monitoring shows of us.
 
-    login: another one than the settings' own, as that of the system account. environ: where passwords are.
+    login: another one than the settings' own, as that of the system account. environ: where passwords are. pause_max_s:
+    between two rounds of attempts at all servers.
     """
 
     def __init__(
@@ -160,8 +161,10 @@ class Broker:
         *,
         login: Login | None = None,
         environ: Mapping[str, str] | None = None,
+        pause_max_s: float = PAUSE_MAX_S,
     ) -> None:
         self.settings = settings
+        self._pause_max_s = pause_max_s
         self.problem = "not connected yet"
         """Why there is no session; "" while there is one."""
         self.connects = 0
@@ -246,7 +249,7 @@ class Broker:
                 self._changed.set()
                 # Whoever lost a server tries all others before it waits.
                 await asyncio.sleep(pause_s * _random.uniform(0.5, 1.0))
-                pause_s = min(PAUSE_MAX_S, pause_s * 2)
+                pause_s = min(self._pause_max_s, pause_s * 2)
         except ConfigError as error:
             self.problem = error.what
             raise

@@ -124,6 +124,13 @@ class Intake:
         """UNREAD while something waits that no stream would bring again."""
         return min((one.sequence - 1 for one in self._waiting), default=self.read)
 
+    def settled(self, account: bytes) -> int:
+        """`position`, as far as the batches of one account are concerned."""
+        if not self._waiting:
+            return self.read
+        theirs = [one for one in self._waiting if decode_batch(one.raw).account == account]
+        return min((one.sequence - 1 for one in theirs), default=self.read)
+
     @property
     def waiting(self) -> int:
         """Batches that cannot be taken yet."""

@@ -76,7 +76,8 @@ class Fetch(msgspec.Struct, array_like=True, frozen=True):
 class Discovery:
     """One node's share in the spreading of endpoint records.
 
-    announced: what our record says, None before there is one of this run.
+    announced: what our record says, None before there is one of this run. speaks: whether it is this node that says
+    where its account listens; None for one that is alone with its hotkey.
     links: the sessions with members. changed: called when a record of somebody else was learnt or forgotten.
     """
 
@@ -94,6 +95,7 @@ class Discovery:
     ) -> None:
         self.book = book
         self.announced: tuple[str, ...] | None = None
+        self.speaks: Callable[[], bool] | None = None
         self._signer = signer
         self._generation = generation
         self._store = store
@@ -126,6 +128,8 @@ class Discovery:
 
         Raises UsageError if there can be no such record; then nobody has heard anything.
         """
+        if self._silent:
+            return 0
         signed = self._sign(addresses)
         sent = [self._send(link, [signed], fresh=True) for link in self._links()]
         return sum(await asyncio.gather(*sent))
@@ -139,8 +143,14 @@ class Discovery:
         self._save([signed])
         return signed
 
+    @property
+    def _silent(self) -> bool:
+        return self.speaks is not None and not self.speaks()
+
     def say(self, addresses: Sequence[str]) -> None:
         """`announce` in the background, for a record that nobody waits for."""
+        if self._silent:
+            return
         try:
             signed = self._sign(addresses)
         except MyceliumError as error:
@@ -278,9 +288,9 @@ class Discovery:
         self._save(records)
         own = self._signer.account
         for signed in records:
-            if signed.record.account == own:
+            if signed.record.account == own and not self._silent:
                 self._outdone = True
-                if signed.record.generation != self._generation:
+                if signed.record.generation != self._generation and self.speaks is None:
                     self._quiet.warning(
                         "a record of this account (%s) was signed by another database of it, generation %d: a restored "
                         "backup, or another node that runs with this hotkey",

@@ -100,6 +100,7 @@ class Node:
         self.generation = database.generation
         self.metrics = Metrics(lambda: gauges(self))
         self.health: Callable[[], dict[str, Any]] = dict  # whoever judges it sets it
+        self.parts: dict[str, Callable[[], Any]] = {}  # what the status has of those who run beside it
         self.started_s = time.monotonic()
         self.around = around
         self.now_ms = around.now_ms
@@ -285,8 +286,10 @@ class Node:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, config: str | Path | Settings) -> AsyncIterator[Node]:
-        """Start a node and stop it at the end of the block.
+    async def open(
+        cls, config: str | Path | Settings, prepare: Callable[[Node], object] = lambda node: None
+    ) -> AsyncIterator[Node]:
+        """Start a node and stop it at the end of the block. prepare: called with it before it starts.
 
         Raises ConfigError (a bad setting, a missing key file, a port in use, another chain, a foreign or damaged data
         directory) before anything is written, and ChainError when the chain is needed and cannot be had.
@@ -312,12 +315,12 @@ class Node:
         try:
             source = await joined.open_source()
             authority = SourceAuthority(source)
-            database = Database(
-                store, tables, keypair, settings.netuid, joined.genesis, authority, around.now_ms
-            )
+            network = settings.netuid, joined.genesis
+            database = Database(store, tables, keypair, *network, authority, around.now_ms, settings.held)
             authority.documents = database.policy_document
             database.engine.grants = read_grants(settings, joined.genesis)
             node = cls(settings, source, authority, database, joined.genesis, around=around)
+            prepare(node)
         except BaseException:
             if source is not None:
                 await source.close()

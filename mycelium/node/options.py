@@ -18,7 +18,7 @@ from mycelium.config import peer as limits
 from mycelium.config.database import SNAPSHOT_LACK_MIN
 from mycelium.config.feed import FEED_KEEP_HOURS
 from mycelium.metagraph.membership import TEMPO
-from mycelium.node import chain_settings, log_settings, settings
+from mycelium.node import chain_settings, fleet_settings, log_settings, settings
 from mycelium.node import nats_settings as nats
 
 PREFIX: Final = "MYCELIUM_"
@@ -307,6 +307,26 @@ OPTIONS: Final = (
         TEXT,
         "",
         "Of a read replica: the address of a node, for who tries to write here.",
+    ),
+    # --- fleet ---
+    Option(
+        "fleet.id", TEXT, REQUIRED, "This member's name in a fleet: several nodes of one hotkey, over [nats]."
+    ),
+    Option("fleet.holds", STRINGS, [], "Spaces of which this member keeps a copy; all unless set."),
+    Option("fleet.url", TEXT, "", "Where other members reach this one; where it listens unless set."),
+    Option(
+        "fleet.lease_ms",
+        INTEGER,
+        fleet_settings.LEASE_MS,
+        "A member that is silent for so long loses its shards.",
+    ),
+    Option("fleet.shards", INTEGER, fleet_settings.SHARDS, "Shards of each space, when the fleet is made."),
+    Option("fleet.spaces", TABLE, {}, "Spaces that differ from that: NAME = { shards } for each."),
+    Option(
+        "fleet.spaces.*.shards",
+        INTEGER,
+        fleet_settings.SHARDS,
+        "Shards of that space; 1 for batches of any keys.",
     ),
     # --- tables ---
     Option("tables", TABLE, REQUIRED, "The tables: NAME = { merge, space } for each."),

@@ -59,7 +59,13 @@ _SAME: Final[Mapping[str, type[errors.MyceliumError]]] = {
     if isinstance(kind, type)
     and issubclass(
         kind,
-        errors.UsageError | errors.StoreError | errors.FeedError | errors.Unauthorised | MalformedMessage,
+        errors.UsageError
+        | errors.StoreError
+        | errors.FeedError
+        | errors.FleetError
+        | errors.BrokerError
+        | errors.Unauthorised
+        | MalformedMessage,
     )
 }
 

@@ -81,6 +81,7 @@ from mycelium.node import (
     admin_settings,
     blacklist_settings,
     chain_settings,
+    fleet_settings,
     log_settings,
     nats_settings,
     replica_settings,
@@ -89,6 +90,7 @@ from mycelium.node import (
 )
 from mycelium.node.admin_settings import AdminSettings
 from mycelium.node.chain_settings import ChainSettings
+from mycelium.node.fleet_settings import FleetSettings
 from mycelium.node.log_settings import LogSettings
 from mycelium.node.nats_settings import NatsSettings
 from mycelium.node.replica_settings import ReplicaSettings
@@ -190,6 +192,7 @@ class Settings:
     admin: AdminSettings = field(default_factory=AdminSettings)
     nats: NatsSettings = field(default_factory=NatsSettings)
     replica: ReplicaSettings | None = None
+    fleet: FleetSettings | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
@@ -242,6 +245,7 @@ class Settings:
         log = log_settings.parse(file.root.section("log", "a [log] section", required=False))
         admin = admin_settings.parse(file.root.section("admin", "an [admin] section", required=False), base)
         nats = nats_settings.parse(file.root.section("nats", "a [nats] section", required=False), base)
+        fleet = fleet_settings.of(file.root, {table.space for table in tables.values()})
         file.root.finish()
         file.check()
         return cls(
@@ -269,6 +273,7 @@ class Settings:
             admin=admin,
             nats=nats,
             replica=replica,
+            fleet=fleet,
         )
 
     @property
@@ -276,6 +281,11 @@ class Settings:
         """The address of this node as a program on this machine dials it: of `listen`, or where it rotated to."""
         port = None if self.rotation is None else read_port(self.data_dir)
         return listen_url(self.host, self.port if port is None else port)
+
+    @property
+    def held(self) -> frozenset[str] | None:
+        """The spaces of which this node keeps a copy; None for those of all its tables."""
+        return None if self.fleet is None else self.fleet.holds
 
     def keypair(self) -> Keypair:
         """Load the hotkey. Raises KeyFileError, with the remedy."""

@@ -107,7 +107,7 @@ def node_status(node: Node) -> dict[str, Any]:
         ],
         "resident_bytes": resident_bytes(),
         "cpu_s": round(time.process_time(), 2),
-    }
+    } | {name: said() for name, said in node.parts.items()}
 
 
 def _chain(node: Node, now_ms: int) -> dict[str, Any]:

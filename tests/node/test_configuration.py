@@ -342,9 +342,11 @@ def test_the_table_has_every_setting_that_is_read_and_no_other(tmp_path):
     """A new setting belongs into `node/options.py`: from there it has its variable, its flag and its documentation."""
     genesis = f'netuid = 64\ngenesis = "0x{"2f" * 32}"'
     members = EVERYTHING.replace('[chain]\nnetwork = "test"', '[membership]\nfile = "m"')
+    fleet = EVERYTHING.replace("[rotation]", '[nats]\n[fleet]\nid = "a"\n[fleet.spaces.main]')
     found = asked(tmp_path, EVERYTHING) | asked(tmp_path, members.replace("netuid = 64", genesis))
     replica = re.sub(r"\[identity\]\n(\w+ = .*\n)*", '[replica]\nwrites_at = "ws://a:1"\n', EVERYTHING)
     found |= asked(tmp_path, replica)
+    found |= asked(tmp_path, fleet)
     sections = {where for where, (kind, _) in found.items() if kind == "dict"}
     keys = {where: said for where, said in found.items() if where not in sections}
     read_here = set()
