@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from mycelium._version import __version__
-from mycelium.config.fleet import FLEET_GRACE_S, FLEET_LEAVE_S, FLEET_PAUSE_MAX_S, FLEET_START_S
+from mycelium.config.fleet import (
+    FLEET_GRACE_S,
+    FLEET_LEAVE_S,
+    FLEET_PAUSE_MAX_S,
+    FLEET_PUBLISH_S,
+    FLEET_START_S,
+)
 from mycelium.database.access import SYS
 from mycelium.database.originating import LocalChange
 from mycelium.errors import BrokerError, BrokerUnreachable, BrokerUnsafe, MyceliumError, UsageError
@@ -277,8 +283,14 @@ async def open_member(config: str | Path | Settings) -> AsyncIterator[Node]:
         raise UsageError(f"{settings.path} has no [fleet] section")
     fleet, made = settings.fleet, []
     async with contextlib.AsyncExitStack() as stack:
+        # A request to a server that has just gone has no answer, however long one waits: the next one may.
         broker = await stack.enter_async_context(
-            Broker(settings.nats, f"fleet {fleet.id}", pause_max_s=FLEET_PAUSE_MAX_S)
+            Broker(
+                settings.nats,
+                f"fleet {fleet.id}",
+                pause_max_s=FLEET_PAUSE_MAX_S,
+                request_s=FLEET_PUBLISH_S,
+            )
         )
         node = await stack.enter_async_context(
             Node.open(settings, lambda node: made.append(Member(node, fleet, broker)))

@@ -69,9 +69,10 @@ class Session:
     lost: done when the connection is, with the reason as its result.
     """
 
-    def __init__(self, nc: Any, number: int, lost: asyncio.Future[str]) -> None:
+    def __init__(self, nc: Any, number: int, lost: asyncio.Future[str], request_s: float = REQUEST_S) -> None:
         self.nc = nc
-        self.js = nc.jetstream(timeout=REQUEST_S)
+        self.js = nc.jetstream(timeout=request_s)
+        self._request_s = request_s
         self.number = number
         self.lost = lost
 
@@ -101,10 +102,11 @@ class Session:
         if self.lost.done():
             raise BrokerUnreachable(self.lost.result())
 
-    async def request(self, subject: str, payload: bytes = b"", timeout_s: float = REQUEST_S) -> bytes:
+    async def request(self, subject: str, payload: bytes = b"", timeout_s: float | None = None) -> bytes:
         """One answer. BrokerError, at once when the connection breaks meanwhile."""
         with broker_errors(subject):
-            answer = await self.held(self.nc.request(subject, payload, timeout=timeout_s))
+            work = self.nc.request(subject, payload, timeout=timeout_s or self._request_s)
+            answer = await self.held(work)
         return bytes(answer.data)
 
     async def api(self, what: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -151,7 +153,7 @@ class Broker:
     """Keeps a session with one of the servers of `settings`. name: what the servers' monitoring shows of us.
 
     login: another one than the settings' own, as that of the system account. environ: where passwords are. pause_max_s:
-    between two rounds of attempts at all servers.
+    between two rounds of attempts at all servers. request_s: for an answer; a server that was just lost gives none.
     """
 
     def __init__(
@@ -162,9 +164,11 @@ class Broker:
         login: Login | None = None,
         environ: Mapping[str, str] | None = None,
         pause_max_s: float = PAUSE_MAX_S,
+        request_s: float = REQUEST_S,
     ) -> None:
         self.settings = settings
         self._pause_max_s = pause_max_s
+        self._request_s = request_s
         self.problem = "not connected yet"
         """Why there is no session; "" while there is one."""
         self.connects = 0
@@ -311,7 +315,7 @@ class Broker:
             nc.abort()
             raise
         self.connects += 1
-        return Session(nc, self.connects, lost)
+        return Session(nc, self.connects, lost, self._request_s)
 
     def _why(self, url: str, error: Exception, last: list[str]) -> str:
         text = self._redact(str(error))

@@ -24,7 +24,14 @@ LEASE_MS = 1_000
 
 
 def members(
-    path: Path, nats: Servers, names: str, *, third: bool = False, unsynced: bool = True, **fleet: str
+    path: Path,
+    nats: Servers,
+    names: str,
+    *,
+    third: bool = False,
+    unsynced: bool = True,
+    lease: int = LEASE_MS,
+    **fleet: str,
 ) -> list[Place]:
     """The files of members of one hotkey, and, if `third`, of another validator of their network.
 
@@ -49,7 +56,7 @@ def members(
             place.config.read_text()
             + f"[nats]\nurls = {json.dumps(nats.urls)}\nmonitors = {json.dumps(nats.monitors)}\n"
             + f"replicas = {len(nats.servers)}\naccept_unsynced = {str(unsynced).lower()}\n"
-            + f'[fleet]\nid = "{name}"\nlease_ms = {LEASE_MS}\n{fleet.get(name, "")}'
+            + f'[fleet]\nid = "{name}"\nlease_ms = {lease}\n{fleet.get(name, "")}'
         )
     return made
 
