@@ -63,6 +63,7 @@ def _router(watch: Watch, live: Live) -> Router:
         "/peers": lambda: Json(views.peers(node)),
         "/sync": lambda: Json(views.sync(node)),
         "/feed": lambda: Json(views.feed(node)),
+        "/fleet": lambda: Json(views.fleet(node)),
         "/blacklist": lambda: Json(views.blacklist(node)),
         "/snapshot": lambda: Json(live.snapshot()),
         "/metrics": lambda: Response(exporter.text(), headers={"content-type": CONTENT_TYPE}),

@@ -46,6 +46,7 @@ class NodeCollector(Collector):
         yield from self._peers()
         yield from self._spaces()
         yield from self._feed()
+        yield from self._fleet()
         yield from self._store()
         yield from self._process()
 
@@ -202,6 +203,25 @@ class NodeCollector(Collector):
             "mycelium_feed_batches",
             "Entries that the feed has had.",
             value=self._node.database.committer.durable,
+        )
+
+    def _fleet(self) -> Iterator[Family]:
+        """Of a member of a fleet; a node alone has none of these."""
+        found = views.fleet(self._node)
+        if found is None:
+            return
+        here = [one for one in found["members"].values() if not one["gone"]]
+        yield _gauge("mycelium_fleet_members", "Members of the fleet that are there.", len(here))
+        yield _gauge("mycelium_fleet_shards", "Shards that this member serves.", found["serving"])
+        orphans = sum(not owner for space in found["spaces"].values() for owner in space["owners"])
+        yield _gauge("mycelium_fleet_orphans", "Shards that nobody has, as far as is known here.", orphans)
+        yield _gauge("mycelium_fleet_writes", "Writes whose fate is not known yet.", found["in_flight"])
+        yield _gauge("mycelium_fleet_failing", "1 while nothing can be written.", bool(found["problem"]))
+        yield CounterMetricFamily(
+            "mycelium_fleet_changes", "Changes that this member published.", value=found["changes"]
+        )
+        yield CounterMetricFamily(
+            "mycelium_fleet_forwarded", "Requests that were another member's.", value=found["forwarded"]
         )
 
     def _store(self) -> Iterator[Family]:

@@ -182,6 +182,12 @@ def feed(node: Node) -> dict[str, Any]:
     return found | {"readers": found["readers"][:SHOWN_MAX]}
 
 
+def fleet(node: Node) -> dict[str, Any] | None:
+    """What a member of a fleet says of itself and the others; None of a node alone."""
+    told = node.parts.get("fleet")
+    return None if told is None else told()
+
+
 def blacklist(node: Node) -> dict[str, Any]:
     """Everybody about whom there is anything, with why and who said so."""
     listing = node.blacklisting.listing()
@@ -252,6 +258,7 @@ def snapshot(node: Node, found: Health) -> dict[str, Any]:
         "peers": _all_peers(node),
         "clients": node.hub.clients(),
         "feed": feed(node),
+        "fleet": fleet(node),
         "blacklist": blocked(node),
     }
 

@@ -136,3 +136,20 @@ def disperse(node: Node, links: list[Any]) -> None:
         del node.hub._members[link.account]
         del node.replicator._links[link.id]
         node.replicator.sync.peer_down(link.id)
+
+
+FLEET = {
+    "id": "a",
+    "serving": 3,
+    "problem": "",
+    "in_flight": 2,
+    "changes": 10,
+    "forwarded": 4,
+    "members": {
+        "a": {"url": "ws://10.0.0.1:9090", "shards": 3, "leaving": False, "gone": ""},
+        "b": {"url": "ws://10.0.0.2:9090", "shards": 1, "leaving": True, "gone": ""},
+        "c": {"url": "ws://10.0.0.3:9090", "shards": 0, "leaving": False, "gone": "no heartbeat for 2.5 s"},
+    },
+    "spaces": {"main": {"shards": 4, "owners": ["a", "b", "", "a"]}, "sys": {"shards": 1, "owners": ["a"]}},
+}
+"""The part of a fleet member's status that is drawn; a test holds it against what a member says."""

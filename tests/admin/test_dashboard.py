@@ -8,7 +8,7 @@ from pathlib import Path
 import nodekit
 import pytest
 from admin import chromekit
-from admin.adminkit import ANY, crowd, disperse, one
+from admin.adminkit import ANY, FLEET, crowd, disperse, get, one
 from admin.chromekit import open_page
 
 import mycelium
@@ -73,6 +73,29 @@ def test_it_shows_the_node_and_follows_another_that_dies_and_returns(tmp_path):
                 await mesh.start(1)
                 await page.until(f"{states(other)} === 'ok' && document.body.dataset.linked === '2'")
                 assert page.console == []
+
+    nodekit.run(main(), 110)
+
+
+def test_a_member_of_a_fleet_shows_the_fleet(tmp_path):
+    async def main():
+        async with one(tmp_path) as (node, admin), open_page(tmp_path / "profile") as page:
+            await page.open(admin.url)
+            await page.until(LIVE)
+            assert await page.ask("document.getElementById('fleet').hidden"), "a node alone has none"
+            assert (await get(admin, "/fleet")).json is None
+            node.parts["fleet"] = lambda: FLEET
+            await page.until("!document.getElementById('fleet').hidden")
+            assert "serves 3" in await page.ask(text("#fleet"))
+            said = await page.ask(text("#fleet-members"))
+            assert "c gone: no heartbeat" in said
+            assert "b 1 shards, leaving" in said
+            assert await page.ask("document.querySelectorAll('#fleet .own').length") == 3
+            assert await page.ask("document.querySelectorAll('#fleet .orphan').length") == 1
+            assert (await get(admin, "/fleet")).json == FLEET
+            node.parts["fleet"] = lambda: FLEET | {"problem": "no NATS server answers"}
+            await page.until(f"{text('#fleet')}.includes('no NATS server answers')")
+            assert page.console == []
 
     nodekit.run(main(), 110)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import nodekit
 import pytest
-from admin.adminkit import ANY, get, where
+from admin.adminkit import ANY, FLEET, get, where
 
 import mycelium
 from mycelium.admin.server import Place, open_admin
@@ -41,6 +41,7 @@ def scraped(tmp_path: Path) -> dict[str, set[str]]:
                 await nodekit.until(
                     lambda: all(link.rtt_ms is not None for link in node.replicator.members())
                 )
+                node.parts["fleet"] = lambda: FLEET
                 async with mycelium.connect(node.url, mesh.places[0].keypair) as program:
                     feed = program.feed("start")
                     await anext(feed)

@@ -188,6 +188,21 @@ function feed(data) {
     make('p', {}, `${one.spaces.join(', ')} · for ${time(one.since_s)}`))));
 }
 
+function fleet(data) {
+  const found = data.fleet;
+  $('fleet').hidden = !found;
+  if (!found) return;
+  $('fleet-problem').textContent = found.problem || `this is ${found.id}, which serves ${count(found.serving)}`;
+  $('fleet-members').replaceChildren(...Object.entries(found.members).map(([name, one]) => make('li', { class: 'chip', title: one.url },
+    sign(one.gone ? SIGNS.absent : one.leaving ? SIGNS.behind : SIGNS.ok), make('b', {}, ' ' + name),
+    one.gone ? ' gone: ' + one.gone : ` ${count(one.shards)} shards${one.leaving ? ', leaving' : ''}`)));
+  $('fleet-spaces').replaceChildren(...Object.entries(found.spaces).map(([name, space]) => make('div', { class: 'space' },
+    make('div', { class: 'line' }, make('b', {}, name), make('span', {}, `${count(space.shards)} shards`)),
+    make('div', { class: 'shards' }, ...space.owners.map((owner, at) => make('span', {
+      class: owner === found.id ? 'own' : owner ? null : 'orphan', title: `shard ${at}: ${owner || 'nobody'}`,
+    }, owner || '–'))))));
+}
+
 function nodes(data) {
   const linked = data.peers.filter((peer) => peer.state !== 'absent').length;
   $('linked').textContent = `${linked} of ${data.peers.length} connected`;
@@ -257,7 +272,7 @@ function show(data) {
   head(data); rates(data); mesh.show(data);
   // Who marks text to copy it must not lose it a second later.
   if (!getSelection().isCollapsed) return;
-  spaces(data); epoch(data); lately(data); blacklist(data); feed(data); nodes(data);
+  spaces(data); epoch(data); lately(data); blacklist(data); feed(data); fleet(data); nodes(data);
 }
 
 function state(name, words) {
