@@ -222,18 +222,18 @@ def test_a_locked_table_is_waited_for(dsn, monkeypatch):
     run(main())
 
 
-def test_too_many_connections_are_waited_for(own):
+def test_too_many_connections_are_waited_for(pg):
     async def main():
-        dsn = own.database()
+        dsn = pg.database()
         name = dsn.rpartition("/")[2]
-        own.execute("CREATE ROLE writer LOGIN")
-        own.execute(f"ALTER DATABASE {name} OWNER TO writer")
-        own.execute("ALTER ROLE writer CONNECTION LIMIT 0")
+        pg.execute("CREATE ROLE crowded LOGIN")
+        pg.execute(f"ALTER DATABASE {name} OWNER TO crowded")
+        pg.execute("ALTER ROLE crowded CONNECTION LIMIT 0")
         node = FakeNode()
         some(node, 1)
-        async with sinking(node, own.url(name, "writer")) as sink:
+        async with sinking(node, pg.url(name, "crowded")) as sink:
             await said(sink, "too many connections")
-            own.execute("ALTER ROLE writer CONNECTION LIMIT -1")
+            pg.execute("ALTER ROLE crowded CONNECTION LIMIT -1")
             await sink.caught_up(node)
         assert shown(state(dsn)) == shown(node.state())
 
@@ -419,13 +419,23 @@ def test_a_column_that_is_given_later_is_added_and_filled(dsn, tmp_path):
         async with sinking(node, dsn, given=second) as sink:
             await sink.caught_up(node)
         assert query(dsn, "SELECT name, _rest FROM mycelium_main.scores") == [("x", None)]
+        third = given(tmp_path, '[tables.scores.columns]\nname = "varchar(10)"\n')
+        async with sinking(node, dsn, given=third) as sink:
+            await sink.caught_up(node)
+            assert sink.said == ["mycelium_main.scores.score is not written any more: drop the column"]
+        assert query(dsn, "SELECT name, _rest FROM mycelium_main.scores") == [("x", {"score": 1.5})]
 
     run(main())
 
 
-@pytest.fixture
-def refusing(own):
+@pytest.fixture(scope="module")
+def refusing():
     """A server that wants passwords."""
+    with pgkit.Server.running() as own:
+        yield _refusing(own)
+
+
+def _refusing(own):
     own.execute("CREATE ROLE writer LOGIN PASSWORD 'sesame-open'")
     (((path,),)) = own.execute("SHOW hba_file")
     with open(path, "w") as file:  # noqa: PTH123 - it belongs to another user
@@ -457,11 +467,11 @@ def test_a_connection_that_is_refused(refusing, password, database, line):
     run(main())
 
 
-def test_a_database_in_another_encoding(own):
-    own.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+def test_a_database_in_another_encoding(pg):
+    pg.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
 
     async def main():
-        error = await stops(FakeNode(), own.url("latin"))
+        error = await stops(FakeNode(), pg.url("latin"))
         assert isinstance(error, SchemaConflict)
         assert "is encoded as LATIN1" in str(error)
 

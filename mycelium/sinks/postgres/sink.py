@@ -200,6 +200,10 @@ class PostgresSink:
             await self._connection.execute(statements.add(column))
         relation = qualified(known.relation)
         await self._books.check(statements, relation, await self._books.columns(relation) if added else there)
+        kept = {column.name for column in now.columns}
+        for column in known.columns:
+            if column.name not in kept:
+                self._say(f"{known.relation}.{column.name} is not written any more: drop the column")
         if now != known:
             await self._books.enter(now, json.dumps(layout.described()))
         return _Target(now, layout), now != known
