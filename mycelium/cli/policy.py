@@ -139,7 +139,7 @@ def grant(
 ) -> None:
     """Print a grant by the node's hotkey, which must have `admin` on it, or be whom a parent grant names.
 
-    Whoever it is for names the file in its node's settings: [auth] grants = ["FILE"].
+    Whoever it is for names the file in the section auth of its node's settings: grants = ["FILE"].
 
     Examples:
 

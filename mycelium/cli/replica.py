@@ -65,8 +65,8 @@ def run(
 
     It holds a verified copy of the network's spaces, made from their streams
     on NATS JetStream alone, and answers get, scan, watch, count, history and
-    feeds as a node would. It needs no hotkey: its file is a node's with
-    [replica] in place of [identity]. Clients expect the account that it
+    feeds as a node would. It needs no hotkey: its file is a node's with the
+    section replica in place of identity. Clients expect the account that it
     prints when it is ready.
 
     Examples:

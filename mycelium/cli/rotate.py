@@ -22,7 +22,7 @@ def _group() -> None:
 async def now(session: Session) -> None:
     """Let the node listen on another port of its range, and tell its peers.
 
-    Needs a [rotation] section in node.toml. No session ends and nothing is
+    Needs a section rotation in node.toml. No session ends and nothing is
     lost; the old port accepts as well until the overlap is over. If no port
     can be had, or the node cannot reach itself there, the port stays.
 

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 async def trim(session: Session) -> None:
     """Let the node drop from its log what was overwritten long ago.
 
-    Needs log_keep_hours in the [store] section of node.toml; a node does it
+    Needs log_keep_hours in the section store of node.toml; a node does it
     by itself once an hour. Values do not change, and other nodes need not do
     the same: who lacks what was dropped needs it no more.
 

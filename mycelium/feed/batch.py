@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mycelium._core.codec import Batch, decode_batch
 from mycelium.database.feed import visible
 from mycelium.feed.cursor import Cursor
 from mycelium.identity.keys import digest
 from mycelium.protocol.messages import MergeType, Op
+
+
+_OPS: Final = {int(op): op for op in Op}
+"""An enumeration's own look-up costs as much as all else of a change. A batch that was decoded has no other."""
 
 
 class FeedChange(NamedTuple):
@@ -146,7 +150,7 @@ def changes_of(batch: Batch, winners: bytes, tables: Collection[str] | None = No
     for place, (table, op, key, payload) in enumerate(batch.changes()):
         name, merge = named[table]
         if tables is None or name in tables:
-            yield FeedChange(place, name, merge, Op(op), key, payload, visible(winners, place))
+            yield FeedChange(place, name, merge, _OPS[op], key, payload, visible(winners, place))
 
 
 class ExportRow(NamedTuple):

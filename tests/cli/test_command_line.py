@@ -49,6 +49,14 @@ def test_every_command_has_help_with_an_example(name):
 
 
 @pytest.mark.parametrize("name", sorted(ALL.keys() - PASSED_ON))
+def test_nothing_that_help_says_is_swallowed_as_markup(name):
+    """Rich takes [word] for a style and shows nothing of it: a section of a file is named without its brackets."""
+    command = ALL[name]
+    said = [command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)]
+    assert [text for text in said if re.search(r"(?<!\\)\[/?[a-z]+\]", text)] == []
+
+
+@pytest.mark.parametrize("name", sorted(ALL.keys() - PASSED_ON))
 def test_every_command_has_json(name):
     options = {option for parameter in ALL[name].params for option in parameter.opts}
     assert "--json" in options
