@@ -11,7 +11,6 @@ from mycelium.feed.cursor import Cursor
 from mycelium.identity.keys import digest
 from mycelium.protocol.messages import MergeType, Op
 
-
 _OPS: Final = {int(op): op for op in Op}
 """An enumeration's own look-up costs as much as all else of a change. A batch that was decoded has no other."""
 
