@@ -83,6 +83,10 @@ def _sim(top: typer.Typer) -> None:
     _module("sim").register(_group(top, "sim"))
 
 
+def _feed(top: typer.Typer) -> None:
+    _module("feed").register(_group(top, "feed"))
+
+
 def _sink(top: typer.Typer) -> None:
     _module("sink").register(_group(top, "sink"))
 
@@ -129,6 +133,7 @@ COMMANDS: Final = {
         _blacklist, "Show whom the node has a session with: role, address, round trip, score, standing."
     ),
     "rotate": Place(_rotate, "Let a node listen on another port."),
+    "feed": Place(_feed, "The change feed of a node: onto NATS JetStream, its state, or printed."),
     "sink": Place(_sink, "Keep a PostgreSQL, or files, filled from a node's change feed."),
     "replica": Place(
         _replica, "A read replica: a verified copy of the data, kept by streams on NATS JetStream."

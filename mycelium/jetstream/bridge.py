@@ -82,6 +82,8 @@ class Bridge:
         settled_ms: int = STREAM_SETTLED_MS,
     ) -> None:
         self.problems = Problems(logger)
+        self.began = asyncio.Event()
+        """Set once NATS and the node are there, and batches may go."""
         self.published = 0
         self.repeated = 0
         self.sent_bytes = 0
@@ -200,6 +202,7 @@ class Bridge:
         self._served = True
         try:
             await self._send_again(session, publisher)
+            self.began.set()
             await first(
                 self._feeding(session, publisher),
                 self._watch(session),

@@ -171,6 +171,19 @@ def given_urls(text: str) -> tuple[str, ...]:
     return urls
 
 
+def given_monitors(text: str) -> tuple[str, ...]:
+    """Monitoring addresses as an option gives them, with commas between. ConfigError."""
+    urls = tuple(part for part in (part.strip() for part in text.split(",")) if part)
+    for url in urls:
+        try:
+            check_monitor(url)
+        except ConfigError as error:
+            raise ConfigError(f"--monitors: {error.what}", f"write {_MONITOR_SAID}") from None
+    if not 1 <= len(urls) <= URLS_MAX:
+        raise ConfigError(f"{len(urls)} monitoring addresses", f"give 1 to {URLS_MAX}: {_MONITOR_SAID}")
+    return urls
+
+
 def _checked(text: str, schemes: tuple[str, ...]) -> SplitResult:
     try:
         parts = urlsplit(text)
