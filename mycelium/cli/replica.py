@@ -216,9 +216,11 @@ def reload(running: Collection[Replica], log: Log, read: Read) -> None:
 @contextlib.asynccontextmanager
 async def _admin(place: Any, replica: Replica) -> Any:
     from mycelium.admin.small import open_small
+    from mycelium.replica.status import families
 
-    families = replica.metrics.collect
-    async with open_small(place, replica.now_ms, lambda: facts(replica), replica.status, families) as judged:
+    async with open_small(
+        place, replica.now_ms, lambda: facts(replica), replica.status, lambda: families(replica)
+    ) as judged:
         replica.health = lambda: dict(judged())
         try:
             yield

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 
 from mycelium._version import __version__
 from mycelium.config import PROTOCOL_VERSION
@@ -14,6 +17,7 @@ from mycelium.node.status import resident_bytes
 
 if TYPE_CHECKING:
     from mycelium.replica.replica import Replica
+    from mycelium.replica.tail import Tail
 
 
 def replica_status(replica: Replica) -> dict[str, Any]:
@@ -65,35 +69,58 @@ def _policy(replica: Replica) -> Iterator[str]:
 
 
 def gauges(replica: Replica) -> Iterator[tuple[str, str, float]]:
-    """What a scrape has beside the counts of `node.metrics`."""
-    tails = list(replica.tails.values())
+    """What a scrape has beside the counts of `node.metrics` and `families`."""
     status = replica.source.status(replica.now_ms())
     yield "mycelium_epoch", "The present epoch.", status.epoch
     yield "mycelium_chain_ready", "1 while the chain is heard.", status.writes_allowed
     yield "mycelium_clients", "Programs that are connected.", replica.hub.clients()
-    yield (
-        "mycelium_replica_lag_messages",
-        "Messages that are not settled here.",
-        sum(t.follower.lag for t in tails),
-    )
-    yield (
-        "mycelium_replica_lag_seconds",
-        "Age of the newest message that was read, where there are newer ones.",
-        max((tail.follower.lag_s() for tail in tails), default=0.0),
-    )
-    yield (
-        "mycelium_replica_waiting",
-        "Batches that cannot be taken yet.",
-        sum(t.intake.waiting for t in tails),
-    )
-    yield (
-        "mycelium_replica_refused",
-        "Messages that broke a rule, since the start.",
-        sum(sum(tail.intake.refused.values()) for tail in tails),
-    )
-    yield (
-        "mycelium_replica_passed_over",
-        "Batches of frozen or sealed origins, since the start.",
-        sum(sum(tail.intake.passed.values()) for tail in tails),
-    )
     yield "mycelium_resident_memory_bytes", "Resident memory of the process.", resident_bytes()
+
+
+def families(replica: Replica) -> Iterator[Metric]:
+    """All that a scrape has. Labels are bounded: the spaces of the settings, and reasons, which are few."""
+    yield from replica.metrics.collect()
+    tails = [replica.tails[space] for space in sorted(replica.tails)]
+    for name, text, value in (
+        ("lag_messages", "Messages of the stream that are not settled here.", _lag),
+        ("lag_seconds", "Age of the newest message that was read, while there are newer ones.", _lag_s),
+        ("waiting_batches", "Batches that cannot be taken yet.", _waiting),
+        ("position", "The message up to which all is settled.", _position),
+    ):
+        family = GaugeMetricFamily(f"mycelium_replica_{name}", text, labels=["space"])
+        for tail in tails:
+            family.add_metric([tail.space], value(tail))
+        yield family
+    for name, text, counts in (
+        ("refused", "Messages that broke a rule.", _refused),
+        ("passed_over", "Batches of origins that are frozen or sealed, or of other spaces.", _passed),
+    ):
+        counter = CounterMetricFamily(f"mycelium_replica_{name}", text, labels=["space", "reason"])
+        for tail in tails:
+            for reason, count in sorted(counts(tail).items()):
+                counter.add_metric([tail.space, reason], count)
+        yield counter
+
+
+def _lag(tail: Tail) -> float:
+    return tail.follower.lag
+
+
+def _lag_s(tail: Tail) -> float:
+    return tail.follower.lag_s()
+
+
+def _waiting(tail: Tail) -> float:
+    return tail.intake.waiting
+
+
+def _position(tail: Tail) -> float:
+    return max(0, tail.intake.position)
+
+
+def _refused(tail: Tail) -> Mapping[str, int]:
+    return tail.intake.refused
+
+
+def _passed(tail: Tail) -> Mapping[str, int]:
+    return tail.intake.passed

@@ -12,12 +12,14 @@ from nodekit import Mesh, places, run, until
 from replica.replicakit import bridged, equal, replica, replica_file, streams
 
 import mycelium
+from mycelium.admin.exposition import render
 from mycelium.errors import ConfigError, StoreForeign, Unauthorised, UsageError, WrongPeer
 from mycelium.identity import wallet
 from mycelium.metagraph.membership import Epoch, StaticSource
 from mycelium.node.settings import Settings
 from mycelium.replica.key import open_key
 from mycelium.replica.replica import Replica
+from mycelium.replica.status import families
 
 READER = kit.keypair("reader")
 
@@ -266,9 +268,10 @@ def test_status_says_where_it_is(tmp_path, clean):
         (refusal,) = main["refusals"]
         assert refusal["message"] == main["read"]
         assert refusal["subject"].endswith(f"{'ab' * 8}.{1:016x}")
-        text = "".join(f"{name} {value}\n" for name, _, value in one.metrics._gauges())
-        assert "mycelium_replica_refused 1\n" in text
-        assert "mycelium_replica_lag_messages 0\n" in text
+        text = render(families(one)).decode()
+        assert 'mycelium_replica_refused_total{reason="malformed",space="main"} 1.0\n' in text
+        assert 'mycelium_replica_lag_messages{space="main"} 0.0\n' in text
+        assert "mycelium_chain_ready 1.0\n" in text
 
     world(tmp_path, clean, scenario)
 

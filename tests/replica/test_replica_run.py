@@ -122,7 +122,8 @@ def test_status_health_and_metrics(tmp_path, clean):
                         await asyncio.sleep(0.1)
                 code, text = await asyncio.to_thread(get, ready["admin"] + "metrics")
                 assert code == 200
-                assert "\nmycelium_replica_lag_messages 0.0\n" in text
+                assert '\nmycelium_replica_lag_messages{space="main"} 0.0\n' in text
+                assert '\nmycelium_replica_position{space="main"} 1.0\n' in text
                 assert (await asyncio.to_thread(get, ready["admin"] + "livez")) == (200, "alive\n")
                 code, text = await asyncio.to_thread(get, ready["admin"] + "status")
                 assert json.loads(text)["health"]["ready"]
