@@ -15,6 +15,8 @@ import pytest
 from jetstream.followkit import connected
 from nodekit import Mesh, places, run
 from replica.replicakit import ReplicaProcess, bridged, replica_file, streams
+from websockets.asyncio.client import connect as ws_connect
+from websockets.exceptions import InvalidStatus
 
 import mycelium
 from mycelium.errors import LinkClosed, Unauthorised
@@ -127,6 +129,11 @@ def test_status_health_and_metrics(tmp_path, clean):
                 assert (await asyncio.to_thread(get, ready["admin"] + "livez")) == (200, "alive\n")
                 code, text = await asyncio.to_thread(get, ready["admin"] + "status")
                 assert json.loads(text)["health"]["ready"]
+                # There is no dashboard: nobody watches, by whatever path.
+                for path in ("", "live", "peers", "snapshot"):
+                    assert (await asyncio.to_thread(get, ready["admin"] + path))[0] == 404
+                with pytest.raises(InvalidStatus):
+                    await ws_connect(ready["admin"].replace("http", "ws") + "live")
 
     run(main())
 
