@@ -81,6 +81,11 @@ def lines_of(fleet: dict[str, Any]) -> list[str]:
         more = f", {refused} refused" if refused else ""
         more += f", {one['waiting']} wait" if one["waiting"] else ""
         lines.append(f"{space:<16} {one['read']:>10} {one['lag']:>8}  {one['state']}{more}")
+        if one["lacking"]:
+            lines.append(
+                f"{'':<16} none of its shards is served here: {one['lacking']}; give it a session with the mesh, or "
+                "restore a backup of another member into its data_dir"
+            )
     return lines
 
 

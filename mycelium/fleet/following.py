@@ -2,23 +2,28 @@
 
 What it holds of a space is so the same as what every other member holds of it, a few milliseconds later: whoever takes
 a slot over has everything. Its own batches come back this way too: so it learns of those that a kill left there.
+
+A member that was away for longer than a stream keeps, or is new, lacks what was there before: it says of no slot that
+it could serve it until some member of the mesh has nothing that is not here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from blake3 import blake3
 
 from mycelium.config.fleet import FLEET_SETTLE_S
 from mycelium.database.engine import Engine
-from mycelium.database.store import Store
+from mycelium.database.schema import META_LACKING
+from mycelium.database.store import Column, Store
 from mycelium.fleet import events
 from mycelium.jetstream.client import Broker
-from mycelium.jetstream.following import Follower
+from mycelium.jetstream.following import Follower, Stream
 from mycelium.jetstream.intake import Intake
 from mycelium.jetstream.layout import Network
 
@@ -26,7 +31,10 @@ log = logging.getLogger(__name__)
 
 
 class Following:
-    """Of one member. tell: gets `events.Applied`."""
+    """Of one member. tell: gets `events.Applied`. synced_ms: when a space was last seen to lack nothing of a peer's.
+
+    lacking: spaces of which something is missing, and why.
+    """
 
     def __init__(
         self,
@@ -34,15 +42,32 @@ class Following:
         network: Network,
         engine: Engine,
         store: Store,
-        spaces: Iterable[str],
+        spaces: Collection[str],
         now_ms: Callable[[], int],
         tell: Callable[[events.Applied], None],
+        synced_ms: Callable[[str], int],
     ) -> None:
         self._account = engine.identity.account
         self._tell = tell
+        self._store = store
+        self._now_ms = now_ms
+        self._synced_ms = synced_ms
         self._told: dict[str, tuple[int, str]] = {}
+        self.lacking: dict[str, str] = {}
+        self._since_ms: dict[str, int] = {}
+        for space in spaces:
+            kept = store.get(Column.META, META_LACKING + space.encode())
+            if kept is not None:
+                self._lacks(space, kept.decode())
         self.followers = {
-            space: Follower(broker, network.stream(space), Intake(engine, space), store, now_ms)
+            space: Follower(
+                broker,
+                network.stream(space),
+                Intake(engine, space),
+                store,
+                now_ms,
+                behind=partial(self._behind, space),
+            )
             for space in sorted(spaces)
         }
 
@@ -70,8 +95,37 @@ class Following:
             self._say(space, follower)
             await follower.reached(follower.intake.read + 1)
 
+    async def _behind(self, space: str, stream: Stream, why: str) -> int:
+        """What comes next is not in the stream: it is read from its first message on."""
+        if stream.first > 1:
+            self._lacks(space, f"its stream keeps message {stream.first} and later ones; here, {why}")
+            self._note(space, self.lacking[space].encode())
+            log.warning("no shard of %s is served here: %s", space, self.lacking[space])
+        return max(0, stream.first - 1)
+
+    def _lacks(self, space: str, why: str) -> None:
+        self.lacking[space] = why
+        self._since_ms[space] = self._now_ms()
+
+    def _look(self, space: str) -> None:
+        """Whether what is missing has come by way of the mesh."""
+        if space in self.lacking and self._synced_ms(space) > self._since_ms[space]:
+            del self.lacking[space], self._since_ms[space]
+            self._note(space, None)
+            log.info("nothing of %s is missing here any more", space)
+
+    def _note(self, space: str, why: bytes | None) -> None:
+        write, column = self._store.batch(), self._store.column(Column.META)
+        key = META_LACKING + space.encode()
+        if why is None:
+            write.delete(key, column)
+        else:
+            write.put(key, why, column)
+        self._store.commit(write)
+
     def _say(self, space: str, follower: Follower) -> None:
-        if follower.stream is None:
+        self._look(space)
+        if follower.stream is None or space in self.lacking:
             return
         reached = follower.intake.settled(self._account), stream_id(follower.stream.created)
         if reached[0] >= 0 and self._told.get(space) != reached:
@@ -83,6 +137,7 @@ class Following:
         return {
             space: {
                 "state": follower.state,
+                "lacking": self.lacking.get(space, ""),
                 "read": follower.intake.read,
                 "lag": follower.lag,
                 "lag_s": round(follower.lag_s(), 1),

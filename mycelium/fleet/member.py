@@ -91,6 +91,7 @@ class Member:
             database.spaces,
             node.now_ms,
             self._tell,
+            lambda space: node.replicator.sync.last_sync_ms.get(space, 0),
         )
         self.writer = StreamWriter(
             database.engine,

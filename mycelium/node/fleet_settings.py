@@ -33,6 +33,7 @@ from mycelium.database.access import SYS
 from mycelium.errors import ConfigError
 from mycelium.tomlfile import Section
 
+WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 SHARDS: Final = FLEET_SLOTS
 LEASE_MS: Final = FLEET_LEASE_MS
 _ID_SAID: Final = 'a name of small letters, digits, - and _, like "a"'
@@ -58,8 +59,8 @@ class FleetSettings:
         return 1 if space == SYS else self.slots.get(space, self.slots_default)
 
 
-def of(root: Section, spaces: Collection[str]) -> FleetSettings | None:
-    """The section of a file, None where there is none; mistakes are recorded in it."""
+def of(root: Section, spaces: Collection[str], host: str) -> FleetSettings | None:
+    """The section of a file, None where there is none; mistakes are recorded in it. host: where the node listens."""
     if "fleet" not in root:
         return None
     if "nats" not in root:
@@ -70,7 +71,12 @@ def of(root: Section, spaces: Collection[str]) -> FleetSettings | None:
         root.mistake("replica", "is set beside [fleet]", "a replica writes nothing: remove one of the two")
     if "rotation" in root:
         root.mistake("rotation", "is set beside [fleet]", "members find each other at one address: remove it")
-    return parse(root.section("fleet", "a [fleet] section"), spaces)
+    section = root.section("fleet", "a [fleet] section")
+    if host in WILDCARDS and "url" not in section:
+        section.mistake(
+            "url", "is missing", f"this node listens on all addresses: say which one others dial, {_URL_SAID}"
+        )
+    return parse(section, spaces)
 
 
 def parse(section: Section, spaces: Collection[str]) -> FleetSettings:

@@ -245,7 +245,7 @@ class Settings:
         log = log_settings.parse(file.root.section("log", "a [log] section", required=False))
         admin = admin_settings.parse(file.root.section("admin", "an [admin] section", required=False), base)
         nats = nats_settings.parse(file.root.section("nats", "a [nats] section", required=False), base)
-        fleet = fleet_settings.of(file.root, {table.space for table in tables.values()})
+        fleet = fleet_settings.of(file.root, {table.space for table in tables.values()}, host)
         file.root.finish()
         file.check()
         return cls(

@@ -44,7 +44,24 @@ def test_what_is_printed_says_who_has_what_and_what_is_wrong() -> None:
             "d": {"shards": 0, "gone": "", "leaving": False, "spaces": [], "url": "ws://d"},
         },
         "spaces": {"main": {"shards": 5, "owners": ["a", "a", "", "b", "a"], "plans": {"3": "a", "4": "a"}}},
-        "streams": {"main": {"read": 9, "lag": 2, "state": "reading", "waiting": 1, "refused": {"quota": 3}}},
+        "streams": {
+            "main": {
+                "read": 9,
+                "lag": 2,
+                "state": "reading",
+                "waiting": 1,
+                "refused": {"quota": 3},
+                "lacking": "",
+            },
+            "far": {
+                "read": 9,
+                "lag": 0,
+                "state": "reading",
+                "waiting": 0,
+                "refused": {},
+                "lacking": "too old",
+            },
+        },
     }
     text = "\n".join(lines_of(fleet))
     for said in (
@@ -58,6 +75,7 @@ def test_what_is_printed_says_who_has_what_and_what_is_wrong() -> None:
         "a: 0-1, 4; b: 3; nobody: 2",
         "shard 3 is wished to be at a",
         "reading, 3 refused, 1 wait",
+        "none of its shards is served here: too old; give it",
     ):
         assert said in text
     assert "shard 4 is wished" not in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 import natskit
 import pytest
@@ -12,7 +13,8 @@ from natskit import Servers
 from nodekit import run, until
 
 import mycelium
-from mycelium.errors import BrokerUnreachable, NoOwner, UnknownTable, UsageError
+from mycelium.errors import BrokerUnreachable, NoOwner, UnknownTable, Unreachable, UsageError
+from mycelium.fleet import routing
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,11 @@ def server(tmp_path_factory):
 def nats(server):
     run(emptied(server.url))
     return server
+
+
+def reads(node, space):
+    """Whether a member reads the stream of a space."""
+    return node.status()["fleet"]["streams"][space]["state"] == "reading"
 
 
 def test_three_members_take_any_request_and_each_has_all_of_it(tmp_path, nats):
@@ -184,7 +191,7 @@ def test_shards_are_moved_while_they_are_written_and_nobody_notices(tmp_path, na
     run(main())
 
 
-def test_what_is_not_held_is_asked_of_who_holds_it(tmp_path, nats):
+def test_what_is_not_held_is_asked_of_who_holds_it(tmp_path, nats, monkeypatch):
     async def main():
         places = members(tmp_path, nats, "ab", b='holds = ["other"]\n')
         for place in places:
@@ -221,8 +228,39 @@ def test_what_is_not_held_is_asked_of_who_holds_it(tmp_path, nats):
                 assert await remote.database.table("scores").count() == 2
                 assert await remote.database.table("scores").get("k") == 1
             await fleet.lose(0)
-            with pytest.raises(NoOwner, match="main"):
+            monkeypatch.setattr(routing, "FLEET_ROUTE_S", 0.2)
+            with pytest.raises((NoOwner, Unreachable)):
                 await scores.get("k")
+
+    run(main())
+
+
+def test_who_lacks_what_a_stream_keeps_no_more_serves_nothing_until_the_mesh_has_given_it(tmp_path, nats):
+    async def main():
+        places = members(tmp_path, nats, "ab", third=True)
+        for place in places[:2]:
+            place.config.write_text(
+                place.config.read_text().replace("[nats]\n", "[nats]\nkeep_messages = 5\n")
+            )
+        async with Fleet(places) as fleet:
+            one = await fleet.start(0)
+            await until(lambda: serving(one) == 17, "every shard is served")
+            for at in range(20):
+                await one.database.table("hits").add(f"k{at}", 1)
+            for again in (True, False):
+                two = await fleet.start(1)
+                await until(partial(reads, two, "main"), "it reads")
+                await asyncio.sleep(0.5)
+                assert two.status()["fleet"]["streams"]["main"]["lacking"] != ""
+                assert one.status()["fleet"]["spaces"]["main"]["owners"] == ["a"] * 16
+                # What it is asked for is asked of the other.
+                assert await two.database.table("hits").get("k0") == 1
+                if again:
+                    await fleet.stop(1)
+            other = await fleet.start(2)
+            await until(lambda: spread(one, two), "it has its shards")
+            assert two.status()["fleet"]["streams"]["main"]["lacking"] == ""
+            assert len(await state(one, two, other)) == 1
 
     run(main())
 

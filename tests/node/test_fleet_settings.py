@@ -85,6 +85,17 @@ def test_a_mistake_is_named(tmp_path, text, said):
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize("listen", ["0.0.0.0:9090", "[::]:9090"], ids=["4", "6"])
+def test_a_node_that_listens_everywhere_says_where_others_dial_it(tmp_path, listen):
+    path = tmp_path / "node.toml"
+    text = BASE.replace("[identity]", f'listen = "{listen}"\n[identity]') + '[nats]\n[fleet]\nid = "a"\n'
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"fleet.url is missing[\s\S]*listens on all addresses"):
+        Settings.load(path)
+    path.write_text(text + 'url = "ws://10.0.0.1:9090"\n')
+    assert Settings.load(path).fleet.url == "ws://10.0.0.1:9090"
+
+
 def test_it_needs_nats(tmp_path):
     with pytest.raises(ConfigError, match="writes through NATS"):
         parsed(tmp_path, '[fleet]\nid = "a"\n', nats="")
