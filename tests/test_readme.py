@@ -4,9 +4,11 @@ import asyncio
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import httpx
+import nodekit
 from httpwire.httpkit import VALIDATOR
 from httpwire.minerkit import ME, config, serving
 
@@ -90,7 +92,7 @@ def test_the_chain_example_runs_on_a_development_chain():
 
 def test_the_examples_of_a_miner_and_a_validator_talk_to_each_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    miner, validator = blocks("python")[2:]
+    miner, validator = blocks("python")[2:4]
     built = {}
     exec(f"import msgspec\nclass Question(msgspec.Struct):\n    text: str\nAnswer = Question\n{miner}", built)
     app = built["app"]
@@ -109,6 +111,33 @@ def test_the_examples_of_a_miner_and_a_validator_talk_to_each_other(tmp_path, mo
         answer = asyncio.run(ask())
     assert (answer.status_code, answer.json()) == (200, {"text": "muilecym"})
     assert str(said[0]).startswith("session/1, ")
+
+
+def test_the_feed_example_prints_a_batch(tmp_path, capsys):
+    (example,) = blocks("python")[4:]
+    built = {}
+    exec(example, built)
+
+    async def main():
+        (place,) = nodekit.places(tmp_path, 1)
+        async with nodekit.Mesh([place]) as mesh:
+            node = await mesh.start()
+            built["mycelium"] = types.SimpleNamespace(
+                connect=lambda path: (
+                    mycelium.connect(node.url, place.keypair) if path == "node.toml" else None
+                )
+            )
+            following = asyncio.ensure_future(built["follow"](node.feed("start").cursor))
+            await node.database.table("scores").put("miner-7", 1)
+            printed = []
+            await nodekit.until(
+                lambda: printed.append(capsys.readouterr().out) or "".join(printed), "a batch"
+            )
+            following.cancel()
+            return node.generation, "".join(printed)
+
+    generation, printed = nodekit.run(main())
+    assert printed == f"{generation:016x}-1 [('scores', 'PUT', b'miner-7')]\n"
 
 
 def test_the_node_example_is_what_a_node_reads(tmp_path):

@@ -1,4 +1,4 @@
-"""Draws the two pictures of docs/concepts.md as SVG: `python docs/_site/pictures.py` writes docs/images/*.svg.
+"""Draws the pictures of the documentation as SVG: `python docs/_site/pictures.py` writes docs/images/*.svg.
 
 One file serves light and dark: colours are variables that a media query changes. No fonts and nothing from elsewhere. A
 test draws them again and holds them against the committed files.
@@ -161,7 +161,62 @@ def life() -> str:
     return picture(794, 356, "The life of a change", parts)
 
 
-PICTURES = {"network.svg": network, "life.svg": life}
+def beyond() -> str:
+    """What stands where when one machine is not enough."""
+    parts = [
+        box(20, 20, 190, 150, "chain"),
+        text(115, 44, "the mesh", "name middle"),
+        text(115, 66, "other validators' nodes", "small middle"),
+        text(115, 96, "one account, several", "small middle"),
+        text(115, 113, "origins: who writes", "small middle"),
+        text(115, 130, "where is nobody's", "small middle"),
+        text(115, 147, "business", "small middle"),
+    ]
+    for at, (name, slots) in enumerate((("a", "slots 0-5"), ("b", "slots 6-10"), ("c", "slots 11-15"))):
+        x = 260 + at * 170
+        parts += [
+            box(x, 20, 150, 84, "mine"),
+            text(x + 75, 44, f"fleet member {name}", "name middle"),
+            text(x + 75, 66, "store, feed", "small middle"),
+            text(x + 75, 86, f"writes {slots}", "small middle"),
+            path(f"M{x + 75} 106V176", "arrow both"),
+        ]
+    parts += [
+        path("M212 62H258", "arrow both"),
+        text(590, 138, "publish first,", "small middle"),
+        text(590, 154, "follow the others", "small middle"),
+        box(260, 180, 490, 96),
+        text(505, 204, "NATS JetStream, three servers", "name middle"),
+        text(505, 226, "a stream for each space: batches as they were signed", "small middle"),
+        text(505, 245, "a bucket of leases and slots; snapshots in its object store", "small middle"),
+        text(505, 264, "sync_interval: always", "code middle"),
+        path("M380 278V330"),
+        path("M630 278V330"),
+        box(260, 332, 240, 84),
+        text(380, 356, "read replicas", "name middle"),
+        text(380, 378, "verify everything, hold no key", "small middle"),
+        text(380, 397, "get, scan, watch over a session", "small middle"),
+        box(510, 332, 240, 84),
+        text(630, 356, "any other reader", "name middle"),
+        text(630, 378, "signature and bytes are there:", "small middle"),
+        text(630, 397, "nobody has to be believed", "small middle"),
+        box(20, 204, 190, 48),
+        text(115, 225, "mycelium feed bridge", "code middle"),
+        text(115, 242, "of a node without a fleet", "small middle"),
+        path("M212 228H258"),
+        path("M115 172V202", "thin"),
+        box(20, 332, 190, 84),
+        text(115, 356, "PostgreSQL, Parquet", "name middle"),
+        text(115, 378, "mycelium sink", "code middle"),
+        text(115, 397, "rows and cursor together", "small middle"),
+        path("M258 374H212", "thin"),
+        path("M34 172C8 220 8 300 60 330", "thin"),
+        text(235, 366, "feed", "small middle"),
+    ]
+    return picture(770, 436, "Beyond one machine: a fleet, JetStream, read replicas and sinks", parts)
+
+
+PICTURES = {"network.svg": network, "life.svg": life, "beyond.svg": beyond}
 
 
 def main() -> None:
