@@ -370,7 +370,7 @@ def _variable(name: str, environ: Mapping[str, str]) -> str:
 
 @functools.cache
 def _client_class() -> type[Any]:
-    """nats-py's client with three things that it lacks. Made where it is used, as nats-py is an extra."""
+    """nats-py's client with what it lacks. Made where it is used, as nats-py is an extra."""
     aio = load("nats.aio.client", "nats")
     errors = load("nats.errors", "nats")
 
@@ -387,6 +387,19 @@ def _client_class() -> type[Any]:
                 raise errors.SecureConnWantedError
             self.info |= info
             await super()._process_info(info, initial_connection)
+
+        async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
+            # Left alone it drops the connection at headers that are none. They are whoever published the message's to
+            # choose, and the message comes again with every connection: nothing behind it would ever be read.
+            try:
+                found: dict[str, str] | None = await super()._process_headers(headers)
+            except (ValueError, IndexError):
+                return None
+            return found
+
+        def _build_message(self, sid: int, subject: bytes, *rest: Any) -> Any:
+            # The same for a subject that is no UTF-8, which the server takes and keeps.
+            return super()._build_message(sid, subject.decode(errors="replace").encode(), *rest)
 
         async def _close(self, status: int, do_cbs: bool = True) -> None:
             # Left alone it first sends what is buffered: to a server that reads no more, for ever.

@@ -249,9 +249,7 @@ class Intake:
 
     def _refuse(self, sequence: int, subject: str, raw: bytes, error: ProtocolError, now_ms: int) -> Taken:
         self.refused[error.reason] += 1
-        text = str(error)[:INTAKE_TEXT_CHARS_MAX]
-        subject = subject[:INTAKE_TEXT_CHARS_MAX]
-        found = Refusal(sequence, subject, _account(raw), error.reason, text, now_ms)
+        found = Refusal(sequence, _shown(subject), _account(raw), error.reason, _shown(str(error)), now_ms)
         self.refusals.append(found)
         self.on_refused(found)
         return Taken.REFUSED
@@ -274,6 +272,11 @@ class _Named:
             format_account(refusal.account) if refusal.account else "nobody that it names",
             refusal.subject,
         )
+
+
+def _shown(text: str) -> str:
+    """Of a text that whoever published may have chosen, what can be shown on a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:INTAKE_TEXT_CHARS_MAX])
 
 
 def _account(raw: bytes) -> bytes:
