@@ -7,6 +7,7 @@ that was deleted is made anew, under a new name of its own (`stream`), and whate
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
@@ -142,7 +143,10 @@ class Origins:
             try:
                 seq = 0
                 for subject in await self._others(space, one):
-                    seq = max(seq, await self._run(space, one, self._close_unless(subject, but)))
+                    seq = max(
+                        seq,
+                        await self._run(space, one, publishing.close_unless(subject, but, self._incarnation)),
+                    )
             except Replaced:
                 continue
             self._tell(events.OthersClosed(space, seq, one.stream))
@@ -152,13 +156,6 @@ class Origins:
         """See which stream there is, however long it takes. past: one that is asked about."""
         one = await self._origin(space, anew=True)
         self._tell(events.Looked(space, past, one.stream))
-
-    def _close_unless(self, subject: str, but: Collection[tuple[str, str]]) -> Procedure[int]:
-        found = yield from publishing.newest(subject)
-        # What a bridge published, before there was a fleet, is of no term.
-        if found is None or not found.term or (subject.rpartition(".")[2], found.term) in but:
-            return 0
-        return (yield from publishing.close(subject, found.term, found.seq, self._incarnation))
 
     async def _others(self, space: str, one: _Origin) -> list[str]:
         """The subjects that the stream has of this account, without this member's own."""
@@ -188,9 +185,10 @@ class Origins:
         term is open in it; else Replaced, as for who publishes while a term is being opened.
         """
         one = await self._origin(space)
+        carried = False
         async with one.publishing:
             while True:
-                one = await self._origin(space)
+                one = await (self._origin(space) if not carried else self._open_origin(space))
                 term = one.term
                 if term is None:
                     raise Fenced(
@@ -200,13 +198,15 @@ class Origins:
                     seq = await self._run(space, one, term.publish(raw, signature, batch_id))
                 except Fenced:
                     self._ended(space, one, term)
+                    if carried:
+                        continue
                     raise
                 except Replaced:
-                    # It may have been in the stream that is gone, and others may have applied it: it is not undone.
                     self._ended(space, one, term)
                     if not carry:
                         raise
-                    await (await self._origin(space)).opened.wait()
+                    # It may have been in the stream that is gone, and others may have applied it: it is not undone.
+                    carried = True
                     continue
                 one.last = max(one.last, seq)
                 return seq
@@ -235,6 +235,16 @@ class Origins:
                 self._say(space, error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, FLEET_PAUSE_MAX_S)
+
+    async def _open_origin(self, space: str) -> _Origin:
+        """The space's stream, once this member has a term in it."""
+        while True:
+            one = await self._origin(space)
+            if one.term is not None:
+                return one
+            with contextlib.suppress(TimeoutError):  # it may be another stream's term that is opened next
+                async with asyncio.timeout(FLEET_PAUSE_MAX_S):
+                    await one.opened.wait()
 
     async def _look(self, space: str, session: Session) -> _Origin:
         """Which stream it is, asked once for each connection and after what may have come of another."""

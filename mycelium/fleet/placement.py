@@ -18,11 +18,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from mycelium.config.fleet import (
-    FLEET_CLOSED_MAX,
-    FLEET_PUTS_MAX,
-    FLEET_RETRY_MS,
-)
+from mycelium.config.fleet import FLEET_CLOSED_MAX, FLEET_PUTS_MAX, FLEET_RETRY_MS
 from mycelium.fleet import events, records
 from mycelium.fleet.events import Effect, Event
 from mycelium.fleet.lease import Lease
@@ -55,7 +51,7 @@ class Placement:
         self._busy: set[str] = set()
         """Keys with a put on its way, or in `_refused`."""
         self._refused: dict[str, int] = {}
-        """Keys of which the watch has yet to show why a put was refused, and the revision that it expected."""
+        """Keys of which the watch has yet to show what became of a put, and the revision that it expected."""
         self._later: dict[str, int] = {}
         """Keys that are not written again before this time."""
         self._last_call = 0
@@ -199,9 +195,9 @@ class Placement:
             return self._drop(parsed.name, "the space is divided anew")
         place = (parsed.name, parsed.slot)
         self._todo.add(place)
-        if parsed.kind is Slot and self.view.slots[place].bucket == self.view.bucket:
+        if parsed.kind is Slot and self._known(place):
             self._absent.pop(place, None)
-        if parsed.kind is Slot and not self._mine(place) and self._holds(place):
+        if not self._mine(place) and (place in self._serving or place in self._draining):
             slot = self.view.slots[place]
             return [self._stop(place, f"moved to {slot.member}" if slot.member else "given up")]
         return []
@@ -238,7 +234,10 @@ class Placement:
         if call is None:
             return []
         key, expected, value = call
-        if isinstance(event, events.Refused) and self.view.revisions.get(key, 0) <= expected:
+        # What makes an entry is believed when the watch shows it: another bucket may have taken it, one that is new and
+        # of which this member has not heard. What changes one is refused there, as no revision is given twice.
+        made = isinstance(event, events.Stored) and not expected
+        if (made or isinstance(event, events.Refused)) and self.view.revisions.get(key, 0) <= expected:
             self._refused[key] = expected
             return []
         self._busy.discard(key)
@@ -379,8 +378,10 @@ class Placement:
         holder = (slot.member, slot.generation, slot.term, slot.bucket)
         return holder == (self.me.member, self.me.token, one.term, self.view.bucket)
 
-    def _holds(self, place: Place) -> bool:
-        return place in self._serving or place in self._draining
+    def _known(self, place: Place) -> bool:
+        """Whether the slot's entry says who had it last."""
+        slot = self.view.slots[place]
+        return slot.bucket == self.view.bucket and not slot.fresh
 
     def _stop(self, place: Place, why: str) -> Effect:
         self._serving.discard(place)
@@ -416,7 +417,11 @@ class Placement:
         if not self._offered(space) or self.view.desired(*place) != self.me.member:
             return []
         slot = self.view.slots.get(place)
-        if slot is None or slot.bucket != self.view.bucket:
+        if slot is None:
+            fresh = Slot(bucket=self.view.bucket, fresh=True)
+            self._absent.setdefault(place, now_ms)
+            return self._put(slot_key(*place), fresh, now_ms)
+        if not self._known(place):
             # A bucket that was deleted and made anew says nothing of who served before: they stop in this time.
             since = self._absent.setdefault(place, now_ms)
             if now_ms - since < self.me.lease_ms:
@@ -452,12 +457,7 @@ class Placement:
         if one.others == -2:
             return []
         one.others = -2
-        offers = [
-            (member.generation, member.spaces[space].token)
-            for member in self.view.members.values()
-            if space in member.spaces
-        ]
-        return [events.CloseOthers(space, (*offers, (self.me.token, one.term)))]
+        return [events.CloseOthers(space, (*self.view.offers(space), (self.me.token, one.term)))]
 
     def _own(self, one: Held, after: int) -> Slot:
         return Slot(self.me.member, self.me.token, one.term, one.opened, after, one.stream, self.view.bucket)

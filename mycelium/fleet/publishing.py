@@ -10,7 +10,7 @@ Each procedure is a generator of `Ask`s; who runs it sends each one's answer in.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
@@ -199,9 +199,22 @@ class Term:
         return None  # another stream, which counts anew
 
 
-def newest(subject: str) -> Procedure[Found | None]:
-    """The last message of a subject."""
-    return (yield from _read(Last(subject)))
+def close_unless(subject: str, but: Collection[tuple[str, str]], by: str) -> Procedure[int]:
+    """End whatever term an origin has, but for some: (generation, term). 0: it is one of those, or there is none.
+
+    That it is closed already may be what a server says that is behind, and nobody knows how far: so it is sealed anew.
+    """
+    while True:
+        newest = yield from _read(Last(subject))
+        # What a bridge published, before there was a fleet, is of no term.
+        if newest is None or not newest.term or (subject.rpartition(".")[2], newest.term) in but:
+            return 0
+        try:
+            seq = yield from place(control(subject, layout.SEAL, newest.term, by), newest.seq)
+        except _Missing:
+            continue
+        if seq is not None:
+            return seq
 
 
 def close(subject: str, token: str, opened: int, by: str) -> Procedure[int]:

@@ -76,7 +76,7 @@ class Slot(Struct, frozen=True, omit_defaults=True):
     It is that member's only while the term, opened at `opened`, is the one in which it may write. after: what comes up
     to this sequence number of the space's stream must be applied before the slot is served. Both are numbers of this
     `stream`, and mean nothing in another. bucket: in which it was written; a member that had not heard of a new bucket
-    may have written into it.
+    may have written into it. fresh: nobody had the slot yet since the bucket was made, which says nothing of before.
     """
 
     member: Annotated[str, Meta(pattern=f"^({_ID})?$")] = ""
@@ -86,6 +86,7 @@ class Slot(Struct, frozen=True, omit_defaults=True):
     after: Sequence = 0
     stream: Annotated[str, Meta(pattern="^([0-9a-f]{16})?$")] = ""
     bucket: Annotated[str, Meta(pattern="^([0-9a-f]{16})?$")] = ""
+    fresh: bool = False
 
 
 class Plan(Struct, frozen=True, omit_defaults=True):

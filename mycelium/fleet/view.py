@@ -113,6 +113,11 @@ class View:
         """The members that have a whole copy of the space, and take slots of it."""
         return sorted(name for name, one in self.members.items() if one.offers(space))
 
+    def offers(self, space: str) -> list[tuple[str, str]]:
+        """The terms, each with its generation, in which members may write to the space."""
+        offering = [one for one in self.members.values() if space in one.spaces]
+        return [(one.generation, one.spaces[space].token) for one in offering]
+
     def holder(self, space: str, slot: int) -> str | None:
         """The member that has the slot in a term in which it may write. None: nobody has, whatever the entry says."""
         found = self.slots.get((space, slot))

@@ -109,17 +109,12 @@ class Process:
             self.tell(events.OthersClosed(SPACE, seq, self.world.stream_id))
             return
 
-        def procedure(subject):
-            found = yield from publishing.newest(subject)
-            if found is None or (subject.rpartition(".")[2], found.term) in effect.but:
-                return 0
-            return (yield from publishing.close(subject, found.term, found.seq, self.incarnation))
-
         rest = subjects[1:]
         if subjects[0] == self.subject:
             self.close_others(effect, rest, seq)
         else:
-            self.run(procedure(subjects[0]), lambda done: self.close_others(effect, rest, max(seq, done)))
+            closing = publishing.close_unless(subjects[0], effect.but, self.incarnation)
+            self.run(closing, lambda done: self.close_others(effect, rest, max(seq, done)))
 
     def closed(self, effect, seq):
         self.tell(events.Closed(*effect[:3], seq, self.world.stream_id))

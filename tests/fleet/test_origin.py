@@ -159,6 +159,39 @@ def test_a_stream_that_is_deleted_is_made_anew_and_what_was_under_way_is_carried
     run(main())
 
 
+def test_what_was_carried_over_is_never_given_up(nats):
+    """Others may have applied it from the stream that is gone: its number must not be given to another batch."""
+
+    async def main():
+        async with origin(nats) as (found, told), origin(nats, 0xB2) as (other, _):
+            await found.open(SPACE, token())
+            await found.broker.session.api(f"STREAM.DELETE.{NETWORK.stream(SPACE)}")
+            writing = asyncio.create_task(found.publish(SPACE, *batch("b1")))
+            await until(lambda: any(isinstance(event, events.Fenced) for event in told))
+            # The next term is ended before it is used, and the next stream is deleted too.
+            second = token()
+            publish, blocked = found._send, asyncio.Event()
+
+            async def held_up(session, ask):
+                if not ask.message.body:
+                    return await publish(session, ask)
+                await blocked.wait()
+                return await publish(session, ask)
+
+            found._send = held_up
+            await found.open(SPACE, second)
+            await other.close(SPACE, f"{GENERATION:016x}", second, found.last(SPACE))
+            blocked.set()
+            await until(lambda: events.Fenced(SPACE, second) in told)
+            assert not writing.done()
+            await found.broker.session.api(f"STREAM.DELETE.{NETWORK.stream(SPACE)}")
+            await found.open(SPACE, token())
+            assert await asyncio.wait_for(writing, 5) > 0
+            assert await bodies(found) == [b"b1"]
+
+    run(main())
+
+
 def test_what_the_store_has_and_the_stream_lacks_is_published_before_the_term_is_told(nats):
     async def main():
         told_then = []

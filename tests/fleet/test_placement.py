@@ -39,6 +39,17 @@ def test_a_storm_breaks_no_promise(seed):
     assert world.stream.closed
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_bucket_that_is_deleted_again_and_again_breaks_no_promise(seed):
+    world = World(seed=seed, faults=1.0)
+    world.run(2_000 + 300 * seed)
+    for _ in range(3):
+        world.renew_bucket()
+        use(world, world.members.values())
+        world.run(200)
+    peace(world, 15_000)
+
+
 @pytest.mark.nightly
 def test_many_storms_break_no_promise():
     for seed in range(1_000, 1_400):
@@ -136,6 +147,7 @@ def test_minutes_without_servers_make_nobody_gone():
     world = World(drift=0)
     world.run_until_settled(SETTLED_MS)
     terms = {name: one.placement.term(SPACE) for name, one in world.members.items()}
+    written = world.bucket.writes["slot"]
     for name in NAMES:
         world.cut(name)
     world.run(LEASE_MS)
@@ -145,7 +157,7 @@ def test_minutes_without_servers_make_nobody_gone():
         world.heal(name)
     assert world.run_until_settled(SETTLED_MS) < 1_000
     assert {name: one.placement.term(SPACE) for name, one in world.members.items()} == terms
-    assert world.bucket.writes["slot"] == world.slots
+    assert world.bucket.writes["slot"] == written
 
 
 def test_an_entry_of_another_stream_is_believed_only_when_it_is_known_to_be_older():

@@ -20,6 +20,7 @@ from mycelium.fleet.publishing import (
     Unknown,
     batch,
     close,
+    close_unless,
     control,
 )
 from mycelium.jetstream import layout
@@ -181,3 +182,19 @@ def test_a_server_that_does_not_know_the_open_yet_proves_nothing():
 def test_of_a_stream_that_is_gone_a_seal_is_written_all_the_same():
     asked, seq = dialogue(close(SUBJECT, "t" * 16, 0, OTHER), Nothing(), Nothing(), Accepted(1))
     assert (asked[-1], seq) == (Send(FOREIGN, 0), 1)
+
+
+def test_of_an_origin_that_the_bucket_does_not_know_every_term_is_closed():
+    generation = SUBJECT.rpartition(".")[2]
+    seal = control(SUBJECT, layout.SEAL, "t" * 16, OTHER)
+    asked, seq = dialogue(
+        close_unless(SUBJECT, (), OTHER), found(4, MINE), Conflict(), found(5, MINE), found(5, MINE)
+    )
+    assert asked == [Last(SUBJECT), Send(seal, 4), First(SUBJECT, 4), Last(SUBJECT), Send(seal, 5)]
+    assert seq is None
+    assert dialogue(close_unless(SUBJECT, (), OTHER), found(4, MINE), Accepted(5))[1] == 5
+    # A seal that is read may be older than the newest open: only one that is written is known to be the last.
+    assert dialogue(close_unless(SUBJECT, (), OTHER), found(4, FOREIGN), Accepted(5))[1] == 5
+    assert dialogue(close_unless(SUBJECT, ((generation, "t" * 16),), OTHER), found(4, MINE))[1] == 0
+    assert dialogue(close_unless(SUBJECT, (), OTHER), Nothing())[1] == 0
+    assert dialogue(close_unless(SUBJECT, (), OTHER), Found(3, {layout.MESSAGE_ID: "00"}))[1] == 0
