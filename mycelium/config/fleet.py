@@ -65,3 +65,5 @@ FLEET_LEAVE_S: Final = 3.0
 """A member that ends gives its shards away for so long, and then ends."""
 FLEET_START_S: Final = 3.0
 """A member that starts waits so long for NATS before it goes on without."""
+FLEET_CONDITION_S: Final = 1.0
+"""Between two looks of a member at what is wrong with it."""

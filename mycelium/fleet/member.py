@@ -18,6 +18,7 @@ from typing import Any
 
 from mycelium._version import __version__
 from mycelium.config.fleet import (
+    FLEET_CONDITION_S,
     FLEET_GRACE_S,
     FLEET_LEAVE_S,
     FLEET_PAUSE_MAX_S,
@@ -37,7 +38,7 @@ from mycelium.fleet.parts import Self
 from mycelium.fleet.placement import Placement
 from mycelium.fleet.routing import Routing
 from mycelium.fleet.slots import Slots
-from mycelium.fleet.status import member_status
+from mycelium.fleet.status import member_status, problems
 from mycelium.fleet.tables import FleetTable
 from mycelium.fleet.writer import StreamWriter
 from mycelium.jetstream import durability, streams
@@ -200,6 +201,13 @@ class Member:
             if self.unsafe:
                 log.error("nothing is written any more: %s", self.unsafe)
 
+    async def _watch_itself(self) -> None:
+        while True:
+            self.node.incidents.condition(
+                "fleet", problems(self), over="this member of the fleet writes again"
+            )
+            await asyncio.sleep(FLEET_CONDITION_S)
+
     async def _opened(self, space: str, term: str, stream: str) -> None:
         del term
         await republishing.into(self.node.database, self.origins, space, stream)
@@ -242,6 +250,7 @@ class Member:
             "leases": self.leases.run(self.origins),
             "streams": self.following.run(),
             "servers": self._watch_servers(),
+            "conditions": self._watch_itself(),
         }
         for name, work in works.items():
             task = asyncio.create_task(work, name=f"fleet {name}")

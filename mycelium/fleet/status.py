@@ -54,3 +54,22 @@ def member_status(member: Member) -> dict[str, Any]:
         },
         "streams": member.following.status(),
     }
+
+
+def problems(member: Member) -> str:
+    """What an operator should do something about, "" for nothing."""
+    found = []
+    if member.placement.displaced:
+        found.append(
+            f"another process is the member {member.settings.id!r} of this fleet: give each an id of its own"
+        )
+    why = member.problem() or member.leases.problem or member.origins.problem
+    if why:
+        found.append(f"nothing can be written by way of this member: {why}")
+    for space, lacks in sorted(member.following.lacking.items()):
+        found.append(
+            f"no shard of {space} is served here, as something of it is missing: {lacks}; give this node a session "
+            "with the mesh, or restore a backup of another member into its data_dir"
+        )
+    return "; ".join(found)
+

@@ -277,6 +277,9 @@ def test_without_nats_writes_are_refused_at_once_and_reads_and_the_mesh_go_on(tm
             server.servers[0].kill()
             await until(lambda: bool(one.status()["fleet"]["problem"]), "it is seen")
             await until(lambda: serving(one, two) == 0, "the leases are over")
+            await until(
+                lambda: any("nothing can be written" in said for said in one.status()["problems"]), "said"
+            )
             for node in (one, two):
                 before = time.monotonic()
                 with pytest.raises(BrokerUnreachable, match="nothing can be written"):
@@ -292,6 +295,9 @@ def test_without_nats_writes_are_refused_at_once_and_reads_and_the_mesh_go_on(tm
             server.servers[0].start()
             await server.ready()
             await until(lambda: spread(one, two), "every shard is served again")
+            await until(
+                lambda: not any("nothing can be written" in said for said in one.status()["problems"]), "over"
+            )
             await asyncio.gather(*(node.database.table("scores").put("k0", "again") for node in (one, two)))
             assert await two.database.table("scores").get("k0") == "again"
             assert len(await state(one, two, other)) == 1
