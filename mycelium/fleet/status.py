@@ -72,4 +72,3 @@ def problems(member: Member) -> str:
             "with the mesh, or restore a backup of another member into its data_dir"
         )
     return "; ".join(found)
-
