@@ -240,12 +240,16 @@ async def _ask(session: Session, one: Object, after: int) -> list[tuple[int, byt
             while True:
                 message = await session.held(subscription.next_msg(REQUEST_S))
                 headers = message.headers or {}
-                status = headers.get("Status")
-                if status in (_END_OF_BATCH, _NOTHING):
+                number, status = headers.get("Nats-Sequence", ""), headers.get("Status")
+                # Of a piece, other headers are its publisher's to choose.
+                if number.isascii() and number.isdigit():
+                    found.append((int(number), message.data))
+                elif status in (_END_OF_BATCH, _NOTHING):
                     return found
-                if status is not None:
+                elif status is not None:
                     raise BrokerUnreachable(f"{one.bucket}: status {status}")
-                found.append((int(headers["Nats-Sequence"]), message.data))
+                else:
+                    raise MalformedMessage(f"{one.bucket}/{one.name}: a piece without a number")
         finally:
             if session.alive:
                 await subscription.unsubscribe()

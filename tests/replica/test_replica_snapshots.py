@@ -154,7 +154,8 @@ async def damage(client, one, how: str) -> None:
         piece += bytes(40)
     else:
         piece[len(piece) // 2] ^= 0x40
-    await jetstream.publish(subject, bytes(piece))
+    forged = {"Status": "503"} if how == "as a word of the server" else None
+    await jetstream.publish(subject, bytes(piece), headers=forged)
     if how == "resealed":
         # Whoever can write there can also make the object store's own digest right again.
         import hashlib
@@ -169,7 +170,7 @@ async def damage(client, one, how: str) -> None:
         )
 
 
-@pytest.mark.parametrize("how", ["altered", "cut", "grown", "gone", "resealed"])
+@pytest.mark.parametrize("how", ["altered", "cut", "grown", "gone", "resealed", "as a word of the server"])
 @pytest.mark.parametrize("older", [True, False], ids=["with an older one", "alone"])
 def test_a_damaged_snapshot_is_left_out_and_named(tmp_path, clean, caplog, how, older):
     """The one before it is used, or the stream from its first message."""
