@@ -13,6 +13,7 @@ import clikit
 import kit
 import pytest
 from jetstream.followkit import connected
+from natskit import Servers
 from nodekit import Mesh, places, run
 from replica.replicakit import ReplicaProcess, bridged, replica_file, streams
 from websockets.asyncio.client import connect as ws_connect
@@ -37,22 +38,23 @@ async def caught_up(ready, node, seconds=60) -> None:
             await asyncio.sleep(0.1)
 
 
+async def writes(node, stop):
+    number = 0
+    while not stop.is_set():
+        async with node.database.batch(ack="applied") as batch:
+            for row in range(50):
+                batch.put("scores", f"k{(number * 50 + row) % 3000}", f"{number} {row}")
+                batch.add("hits", f"h{row}", 1)
+        number += 1
+        await asyncio.sleep(0.002)
+
+
 @pytest.mark.parametrize(
     ("seed", "kills"), [(7, 3), pytest.param(8, 30, marks=pytest.mark.soak)], ids=["some", "many"]
 )
 def test_a_replica_killed_under_load_ends_up_the_same(tmp_path, clean, seed, kills):
     """Killed wherever it is, while the node writes without a pause."""
     rng = random.Random(seed)
-
-    async def writes(node, stop):
-        number = 0
-        while not stop.is_set():
-            async with node.database.batch(ack="applied") as batch:
-                for row in range(50):
-                    batch.put("scores", f"k{(number * 50 + row) % 3000}", f"{number} {row}")
-                    batch.add("hits", f"h{row}", 1)
-            number += 1
-            await asyncio.sleep(0.002)
 
     async def main():
         (place,) = places(tmp_path, 1, extra=[READER])
@@ -79,6 +81,40 @@ def test_a_replica_killed_under_load_ends_up_the_same(tmp_path, clean, seed, kil
                 assert await process.gone() == 0
 
     run(main(), 30 + 4 * kills)
+
+
+@pytest.mark.soak
+def test_replica_and_server_killed_in_turns(tmp_path):
+    """Under load, wherever each is: nothing is lost, and nothing applied twice."""
+    rng = random.Random(9)
+
+    async def main(servers):
+        (place,) = places(tmp_path, 1, extra=[READER])
+        config = replica_file(place, nats=servers.url, clients=[kit.keypair("client")])
+        async with Mesh([place]) as mesh, connected(servers.url) as client:
+            node = await mesh.start()
+            await streams(client)
+            stop = asyncio.Event()
+            async with bridged(node, client), ReplicaProcess(config) as process:
+                writing = asyncio.create_task(writes(node, stop))
+                ready = await process.start()
+                for _ in range(20):
+                    await asyncio.sleep(rng.uniform(0, 0.5))
+                    if rng.random() < 0.5:
+                        servers.servers[0].kill()
+                        await asyncio.sleep(rng.uniform(0, 0.5))
+                        servers.servers[0].start()
+                        await servers.ready()
+                    else:
+                        process.signal(signal.SIGKILL)
+                        await process.gone()
+                        ready = await process.start()
+                stop.set()
+                await writing
+                await caught_up(ready, node)
+
+    with Servers.of(tmp_path / "nats") as servers:
+        run(main(servers), 240)
 
 
 def get(url):
