@@ -146,6 +146,14 @@ def test_status_health_and_metrics(tmp_path, clean):
                 out, _ = await asyncio.to_thread(clikit.run, "replica", "status", "--config", config)
                 assert ready["account"] in out
                 assert "behind" in out
+                await client.jetstream().publish("myc.7.00010203.main.aa.01", b"rubbish")
+                async with asyncio.timeout(20):
+                    while (
+                        "refused: message 2 of main: a message of 7 bytes is no batch (malformed)" not in out
+                    ):
+                        out, _ = await asyncio.to_thread(
+                            clikit.run, "replica", "status", "--config", config, COLUMNS="200"
+                        )
                 # The commands of nodes read a replica too.
                 out, _ = await asyncio.to_thread(clikit.run, "get", "scores", "k", "--config", config)
                 assert out == "1\n"
@@ -161,7 +169,7 @@ def test_status_health_and_metrics(tmp_path, clean):
                 code, text = await asyncio.to_thread(get, ready["admin"] + "metrics")
                 assert code == 200
                 assert '\nmycelium_replica_lag_messages{space="main"} 0.0\n' in text
-                assert '\nmycelium_replica_position{space="main"} 1.0\n' in text
+                assert '\nmycelium_replica_position{space="main"} 2.0\n' in text
                 assert (await asyncio.to_thread(get, ready["admin"] + "livez")) == (200, "alive\n")
                 code, text = await asyncio.to_thread(get, ready["admin"] + "status")
                 assert json.loads(text)["health"]["ready"]
