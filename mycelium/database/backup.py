@@ -16,7 +16,7 @@ import msgspec
 from mycelium.database import schema
 from mycelium.database.rocks import MARKER, RocksStore
 from mycelium.database.schema import StoreIdentity
-from mycelium.database.store import Column, Store
+from mycelium.database.store import Column, Store, after_prefix
 from mycelium.errors import StoreError, StoreForeign
 from mycelium.identity.account import format as format_account
 
@@ -71,6 +71,22 @@ def open_identity(store: Store, account: bytes, netuid: int, genesis: bytes) -> 
     if path is not None:
         _write_label(path, _label(account, netuid, genesis))
     return identity
+
+
+def fleet_mark(generation: int, stream: str) -> bytes:
+    """What a member of a fleet notes of a space: as which generation it writes there, and to which stream."""
+    return f"{generation:016x} {stream}".encode()
+
+
+def check_alone(store: Store, generation: int) -> None:
+    """StoreForeign where the store is a fleet's member: the stream may have batches of it that were never applied here,
+    and a node alone would sign their numbers a second time."""
+    marks = store.scan(Column.META, schema.META_FLEET, after_prefix(schema.META_FLEET))
+    if any(mark.startswith(fleet_mark(generation, "")) for _, mark in marks):
+        raise StoreForeign(
+            "the data directory is of a member of a fleet, and what the fleet's streams have of it may not all be here",
+            "start it with its [fleet], or restore a backup of it (mycelium backup, restore) into another data_dir",
+        )
 
 
 def check_label(path: Path, account: bytes, netuid: int, genesis: bytes) -> None:

@@ -80,6 +80,8 @@ class Database:
         held: Collection[str] | None = None,
     ) -> None:
         identity = backup.open_identity(store, keypair.account, netuid, genesis)
+        if held is None:
+            backup.check_alone(store, identity.generation)
         self.store = store
         self.tables = dict(tables)
         self._held = held

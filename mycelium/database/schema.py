@@ -40,7 +40,8 @@ META_SNAPSHOT = b"snapshot\0"
 META_STREAM = b"stream\0"
 """Before the name of a space that a stream is read of: how far (`jetstream.place`)."""
 META_FLEET = b"fleet\0"
-"""Before the name of a space: which stream of it has all that this node wrote (`fleet.republishing`)."""
+"""Before the name of a space: which stream of it has all that this node wrote, and as which generation
+(`fleet.republishing`)."""
 META_LACKING = b"lacking\0"
 """Before the name of a space: why something of it that its stream keeps no more may be missing (`fleet.following`)."""
 

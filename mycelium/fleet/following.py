@@ -125,9 +125,10 @@ class Following:
 
     def _say(self, space: str, follower: Follower) -> None:
         self._look(space)
-        if follower.stream is None or space in self.lacking:
+        # Of the stream that was read: the one that is there by now may have numbers of its own.
+        if not follower.created or space in self.lacking:
             return
-        reached = follower.intake.settled(self._account), stream_id(follower.stream.created)
+        reached = follower.intake.settled(self._account), stream_id(follower.created)
         if reached[0] >= 0 and self._told.get(space) != reached:
             self._told[space] = reached
             self._tell(events.Applied(space, *reached))

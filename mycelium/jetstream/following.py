@@ -212,6 +212,11 @@ class Follower:
             self._place = found
 
     @property
+    def created(self) -> str:
+        """Of the stream that what was read is of; the one that is there now may be another. "" for none."""
+        return self._place.created if self.known else ""
+
+    @property
     def lag(self) -> int:
         """Messages of the stream that are not settled here, as far as is known."""
         behind = 0 if self.stream is None else max(0, self.stream.last - self.intake.read)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from functools import partial
 
@@ -13,8 +14,11 @@ from natskit import Servers
 from nodekit import run, until
 
 import mycelium
-from mycelium.errors import BrokerUnreachable, NoOwner, UnknownTable, Unreachable, UsageError
+from mycelium.database import backup
+from mycelium.errors import BrokerUnreachable, NoOwner, StoreForeign, UnknownTable, Unreachable, UsageError
 from mycelium.fleet import routing
+from mycelium.node.node import Node
+from mycelium.node.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -327,5 +331,36 @@ def test_a_stream_that_was_deleted_is_made_and_filled_again(tmp_path, nats):
             total = sum([await two.database.table("hits").get(f"k{at}") for at in range(20)])
             assert total == 21
             assert len(await state(one, two)) == 1
+
+    run(main())
+
+
+def test_what_a_member_wrote_before_there_was_a_fleet_is_the_fleets_too_and_it_is_never_alone_again(
+    tmp_path, nats
+):
+    async def main():
+        places = members(tmp_path, nats, "ab")
+        settings = Settings.load(places[0].config)
+        async with Node.open(dataclasses.replace(settings, fleet=None)) as alone:
+            for at in range(20):
+                await alone.database.table("hits").add(f"k{at}", 1)
+        async with Fleet(places) as fleet:
+            one, two = await fleet.start(0), await fleet.start(1)
+            assert one.generation == alone.generation
+            await until(lambda: spread(one, two), "every shard is served")
+            assert [await two.database.table("hits").get(f"k{at}") for at in range(20)] == [1] * 20
+            await asyncio.gather(*(two.database.table("hits").add(f"k{at}", 1) for at in range(20)))
+            assert len(await state(one, two)) == 1
+            path = tmp_path / "backup"
+            await one.database.checkpoint(path)
+        with pytest.raises(StoreForeign, match=r"of a member of a fleet[\s\S]*start it with its \[fleet\]"):
+            async with Node.open(dataclasses.replace(settings, fleet=None)):
+                pass
+        # Under another generation it owes nothing to anybody.
+        await asyncio.to_thread(backup.restore, path, tmp_path / "restored")
+        found = dataclasses.replace(settings, fleet=None, data_dir=tmp_path / "restored")
+        async with Node.open(found) as restored:
+            await restored.database.table("hits").add("k0", 1)
+            assert await restored.database.table("hits").get("k0") == 3
 
     run(main())
