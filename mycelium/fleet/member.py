@@ -21,6 +21,7 @@ from mycelium.config.fleet import (
     FLEET_CONDITION_S,
     FLEET_GRACE_S,
     FLEET_LEAVE_S,
+    FLEET_LOOK_S,
     FLEET_PAUSE_MAX_S,
     FLEET_PUBLISH_S,
     FLEET_START_S,
@@ -182,13 +183,24 @@ class Member:
         try:
             session = await self.broker.ready(FLEET_START_S, once=True)
             if not self.node.settings.nats.accept_unsynced:
-                (await durability.ask(self.node.settings.nats, session)).require()
+                await self._require_synced(session)
             for space in self.node.database.spaces:
                 await self._ensure(session, space)
         except BrokerUnsafe:
             raise
         except BrokerError as error:
             log.warning("the fleet cannot be joined yet, and nothing can be written: %s", error)
+
+    async def _require_synced(self, session: Session) -> None:
+        until = time.monotonic() + FLEET_START_S
+        while True:
+            verdict = await durability.ask(self.node.settings.nats, session)
+            # The others take a while to notice that a server is down: until then it cannot be asked, and counts.
+            known = any(answer.synced is False for answer in verdict.answers if not answer.problem)
+            if verdict.safe or known or time.monotonic() > until:
+                verdict.require()
+                return
+            await asyncio.sleep(FLEET_LOOK_S)
 
     async def _watch_servers(self) -> None:
         """Another server may be another thing: nothing more is written where one says that it does not sync."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import socket
 import time
 from functools import partial
 
@@ -15,8 +16,17 @@ from nodekit import run, until
 
 import mycelium
 from mycelium.database import backup
-from mycelium.errors import BrokerUnreachable, NoOwner, StoreForeign, UnknownTable, Unreachable, UsageError
-from mycelium.fleet import routing
+from mycelium.errors import (
+    BrokerUnreachable,
+    BrokerUnsafe,
+    NoOwner,
+    StoreForeign,
+    UnknownTable,
+    Unreachable,
+    UsageError,
+)
+from mycelium.fleet import member, routing
+from mycelium.fleet.member import open_member
 from mycelium.node.node import Node
 from mycelium.node.settings import Settings
 
@@ -364,3 +374,31 @@ def test_what_a_member_wrote_before_there_was_a_fleet_is_the_fleets_too_and_it_i
             assert await restored.database.table("hits").get("k0") == 3
 
     run(main())
+
+
+def test_servers_that_would_lose_what_they_acknowledge_are_refused_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(member, "FLEET_START_S", 0.5)
+
+    async def opened(place, why):
+        with pytest.raises(BrokerUnsafe, match=why):
+            async with open_member(place.config):
+                pass
+
+    with Servers.of(tmp_path / "unsynced", synced=False) as unsynced:
+        (place,) = members(tmp_path / "one", unsynced, "a", unsynced=False)
+        run(opened(place, "acknowledges before its disk has it"))
+        # The node has let go of its port and its store.
+        place.config.write_text(
+            place.config.read_text().replace("accept_unsynced = false", "accept_unsynced = true")
+        )
+
+        async def accepted():
+            async with open_member(place.config) as node:
+                await until(lambda: serving(node) == 17, "every shard is served")
+
+        run(accepted())
+        with socket.create_server(("127.0.0.1", 0)) as nobody:
+            port = nobody.getsockname()[1]
+        text = place.config.read_text().replace("accept_unsynced = true", "accept_unsynced = false")
+        place.config.write_text(text.replace(unsynced.monitors[0], f"http://127.0.0.1:{port}"))
+        run(opened(place, "cannot be learnt"))
