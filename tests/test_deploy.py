@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mycelium.cli.node import DRAIN_S
+from mycelium.config import DRAIN_S
 from mycelium.node import options
 
 pytestmark = pytest.mark.usefixtures("sources")

@@ -49,7 +49,7 @@ Nats = Annotated[
     typer.Option(
         "--nats",
         metavar="URL",
-        help="Servers of NATS, with commas between. A password rather in [nats].",
+        help="Servers of NATS, with commas between. A password rather in the section nats of its file.",
         rich_help_panel=_PANEL,
     ),
 ]
