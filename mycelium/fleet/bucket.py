@@ -63,7 +63,7 @@ class Bucket:
 
     async def ensure(self, session: Session) -> str:
         """The bucket's birth, as the server writes it; it is made if it is not there. BrokerError."""
-        want = {
+        want: dict[str, Any] = {
             "name": self.stream,
             "subjects": [f"{self._prefix}>"],
             "storage": "file",
@@ -79,16 +79,25 @@ class Bucket:
         try:
             state = await streams.look(session, self.stream)
         except StreamGone:
-            made = await session.api(
-                f"STREAM.CREATE.{self.stream}", {**want, "description": "Mycelium: a fleet"}
-            )
-            state = streams.StreamState.parse(made)
-            log.info("made the fleet's bucket %s", self.name)
+            state = await self._make(session, want)
         self._check(dict(state.config))
         if state.replicas != self._replicas:
             changed = {**state.config, "num_replicas": self._replicas}
             await session.api(f"STREAM.UPDATE.{self.stream}", changed)
         return state.created
+
+    async def _make(self, session: Session, want: dict[str, Any]) -> streams.StreamState:
+        # A bucket that is made anew must not give the numbers of the last one again: a put that is on its way, or a
+        # member that has not heard of it, would take them for those that it knows.
+        first = 1 + secrets.randbelow(2**40)
+        want |= {"description": "Mycelium: a fleet", "first_seq": first}
+        try:
+            state = streams.StreamState.parse(await session.api(f"STREAM.CREATE.{self.stream}", want))
+        except BrokerError:
+            # Another member may have made it meanwhile, with another number.
+            return await streams.look(session, self.stream)
+        log.info("made the fleet's bucket %s", self.name)
+        return state
 
     async def put(self, session: Session, key: str, revision: int, value: bytes) -> int | None:
         """Write an entry if its revision is this one. Its new revision, or None. BrokerError: it is not known."""

@@ -115,13 +115,20 @@ def test_a_plan_moves_a_slot_and_nobody_is_asked_twice(nats):
             assert await moved
             assert gaps[0] < 250
             assert ("drain", slot, "b") in a.told
-            assert ("stop", slot, "moved to b") in a.told
+            # b may have heard of it before a.
+            await until(lambda: ("stop", slot, "moved to b") in a.told)
             assert all(kind != layout.SEAL for _, kind, _, _ in await messages(session))
 
     run(main())
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["kill", "stop"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(signal.SIGKILL, id="kill", marks=pytest.mark.nightly),
+        pytest.param(signal.SIGSTOP, id="stop"),
+    ],
+)
 def test_without_a_server_nobody_serves_and_then_everybody_goes_on_where_they_were(nats, how):
     async def main():
         (server,) = nats.servers

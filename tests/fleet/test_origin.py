@@ -104,7 +104,13 @@ def test_a_second_process_with_the_same_generation_ends_the_first(nats):
     run(main())
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["kill", "stop"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(signal.SIGKILL, id="kill"),
+        pytest.param(signal.SIGSTOP, id="stop", marks=pytest.mark.nightly),
+    ],
+)
 def test_what_is_published_while_the_server_goes_is_there_once(nats, how):
     async def main():
         (server,) = nats.servers
