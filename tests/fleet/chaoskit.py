@@ -183,8 +183,8 @@ class Chaos:
         await asyncio.sleep(self.rng.uniform(0.2, 4))
         await self._start(process)
 
-    async def stop_member(self, seconds: float) -> None:
-        """SIGSTOP for longer than its lease, and SIGCONT: it was replaced meanwhile, and comes back."""
+    async def stop_member(self, seconds: float) -> int:
+        """SIGSTOP for longer than its lease, and SIGCONT: it was replaced meanwhile, and comes back. Which it was."""
         process = self.rng.choice(self.processes)
         self.kills.append((now_ms(), f"member {process.place.name} stopped"))
         process.signal(signal.SIGSTOP)
@@ -192,6 +192,7 @@ class Chaos:
             await asyncio.sleep(seconds)
         finally:
             process.signal(signal.SIGCONT)
+        return self.processes.index(process)
 
     async def kill_server(self) -> None:
         """The same to one NATS server."""

@@ -38,8 +38,14 @@ def test_members_that_are_killed_and_stopped_lose_nothing(tmp_path):
         async with Chaos(places, nats, 5) as chaos:
             await asyncio.sleep(0.5)
             await chaos.kill_member()
-            await chaos.stop_member(2.5)
+            number = await chaos.stop_member(2.5)
             await chaos.served()
+            generation = chaos.processes[number].generation
+            async with asyncio.timeout(15):
+                while not ((found := await chaos.status(number)) and found["serving"]):
+                    await asyncio.sleep(0.1)
+            # It was fenced, and goes on as what it was.
+            assert found["generation"] == f"{generation:016x}"
             await chaos.judge()
             recovered(chaos, 1000)
 
