@@ -20,4 +20,4 @@ def test_trim(tmp_path):
         (found,) = invoke_json("trim", "--config", place.config)
         assert found == {"looked": 2, "dropped": 0, "dropped_bytes": 0}, "an hour has not passed"
         out, _ = invoke("trim", "--config", place.config)
-        assert "dropped 0 of 1 batches" in out
+        assert "dropped 0 of 2 batches" in out

