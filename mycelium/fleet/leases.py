@@ -127,10 +127,13 @@ class Leases:
                 self._begin(origins.open(*effect))
             case events.Close() if origins is not None:
                 log.warning(
-                    "closing the term %s of generation %s in %s", effect.term, effect.generation, effect.space
+                    "taking over in %s: the term %s of generation %s is closed -- its member is gone or starts again; "
+                    "see why where it runs",
+                    effect.space,
+                    effect.term,
+                    effect.generation,
                 )
                 self._begin(origins.close(*effect))
-
             case events.CloseOthers() if origins is not None:
                 self._begin(origins.close_others(*effect))
             case events.Look() if origins is not None:
@@ -155,7 +158,10 @@ class Leases:
             revision = await self._bucket.put(self._broker.session, put.key, put.revision, put.value)
             event = events.Refused(put.call) if revision is None else events.Stored(put.call, revision)
         except BrokerError as error:
-            self._quiet.warning("the fleet's bucket cannot be written at the moment: %s", error)
+            self._quiet.warning(
+                "the fleet's bucket cannot be written now: %s -- until it can, nothing is served: see to NATS",
+                error,
+            )
         self.tell(event)
 
     async def _tick(self) -> None:
@@ -186,7 +192,7 @@ class Leases:
                 if isinstance(error, ConfigError):
                     raise
                 self.problem = str(error)
-                self._quiet.warning("%s", error)
+                self._quiet.warning("%s -- it is made anew; where that goes on, see to NATS", error)
             self.tell(events.Watching(False, self._id))
             pause_s = FLEET_PAUSE_S if whole else min(2 * pause_s, FLEET_PAUSE_MAX_S)
             await asyncio.sleep(pause_s)
@@ -195,5 +201,9 @@ class Leases:
         birth = await self._bucket.ensure(session)
         which = blake3(birth.encode()).hexdigest(8)
         if self._id and which != self._id:
-            log.warning("the fleet's bucket %s was made anew", self._bucket.name)
+            log.warning(
+                "the fleet's bucket %s is another one now -- somebody deleted it: slots are given out anew, and "
+                "nothing is to be done",
+                self._bucket.name,
+            )
         self._id = which

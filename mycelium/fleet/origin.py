@@ -90,6 +90,7 @@ class Origins:
         self._tell = tell
         self._opened = opened
         self._spaces: dict[str, _Origin] = {}
+        self._looking: dict[str, asyncio.Lock] = {}
         self._quiet = Quiet(log, interval_s=60)
 
     # --- what a member does -----------------------------------------------------------------------------
@@ -225,12 +226,15 @@ class Origins:
     async def _origin(self, space: str, *, anew: bool = False) -> _Origin:
         """The space's stream as of now, made if it is not there. anew: whatever was seen before."""
         pause_s = FLEET_PAUSE_S
-        if anew and space in self._spaces:
-            self._spaces[space].session = 0
         while True:
             try:
                 session = await self._broker.ready()
-                return await self._look(space, session)
+                found = self._spaces.get(space)
+                if found is not None and found.session == session.number and not anew:
+                    return found
+                # One look at a time: an older answer must not take the place of a newer one.
+                async with self._looking.setdefault(space, asyncio.Lock()):
+                    return await self._look(space, session)
             except BrokerError as error:
                 self._say(space, error)
                 await asyncio.sleep(pause_s)
@@ -247,22 +251,20 @@ class Origins:
                     await one.opened.wait()
 
     async def _look(self, space: str, session: Session) -> _Origin:
-        """Which stream it is, asked once for each connection and after what may have come of another."""
+        """Which stream it is: asked once for each connection, and after what may have come of another."""
+        stream = blake3((await self._ensure(session, space)).created.encode()).hexdigest(8)
         found = self._spaces.get(space)
-        if found is not None and found.session == session.number:
-            return found
-        created = (await self._ensure(session, space)).created
-        stream = blake3(created.encode()).hexdigest(8)
         if found is None or found.stream != stream:
-            if found is not None:
-                log.warning(
-                    "the stream of %s is another one now: what this node has is published again", space
-                )
-                if found.term is not None:
-                    self._tell(events.Fenced(space, found.term.token))
             fresh = _Origin(stream)
             if found is not None:
+                log.warning(
+                    "the stream of %s is another one now -- somebody deleted it: what this node wrote is published "
+                    "again, and nothing is to be done",
+                    space,
+                )
                 fresh.publishing = found.publishing
+                if found.term is not None:
+                    self._tell(events.Fenced(space, found.term.token))
             found = self._spaces[space] = fresh
         found.session = session.number
         return found
@@ -329,7 +331,11 @@ class Origins:
 
     def _say(self, space: str, error: BrokerError) -> None:
         self.problem = str(error)
-        self._quiet.warning("nothing can be published to %s at the moment: %s", space, error)
+        self._quiet.warning(
+            "nothing can be published to %s at the moment: %s -- it is tried until it can: see to NATS",
+            space,
+            error,
+        )
 
 
 async def _missing_as_none(work: Awaitable[Any], missing: type[Exception]) -> Any:

@@ -165,6 +165,55 @@ def test_a_stream_that_is_deleted_is_made_anew_and_what_was_under_way_is_carried
     run(main())
 
 
+def test_whatever_is_under_way_finds_one_and_the_same_new_stream(nats):
+    async def main():
+        async with origin(nats) as (found, told):
+            await found.open(SPACE, token())
+            before = found.stream(SPACE)
+            for _ in range(5):
+                await found.broker.session.api(f"STREAM.DELETE.{NETWORK.stream(SPACE)}")
+                await asyncio.gather(
+                    found.look(SPACE, before),
+                    found.close(SPACE, "00000000000000b2", token(), 0),
+                    found.open(SPACE, token()),
+                    found.close_others(SPACE, ()),
+                    found.look(SPACE, before),
+                )
+                now = found.stream(SPACE)
+                assert {event.stream for event in told[-5:] if not isinstance(event, events.Fenced)} == {now}
+                assert now != before
+                before = now
+                await asyncio.wait_for(found.publish(SPACE, *batch("b")), 5)
+
+    run(main())
+
+
+def test_an_older_answer_does_not_take_the_place_of_a_newer_one(nats):
+    async def main():
+        async with origin(nats) as (found, _):
+            await found.open(SPACE, token())
+            before, ensure, gate, asked = found.stream(SPACE), found._ensure, asyncio.Event(), []
+
+            async def first_is_late(session, space):
+                asked.append(await ensure(session, space))
+                if len(asked) == 1:
+                    await gate.wait()
+                    return asked[0]
+                return asked[-1]
+
+            found._ensure = first_is_late
+            late = asyncio.create_task(found.look(SPACE, before))
+            await until(lambda: len(asked) == 1)
+            await found.broker.session.api(f"STREAM.DELETE.{NETWORK.stream(SPACE)}")
+            looking = asyncio.create_task(found.look(SPACE, before))
+            await asyncio.sleep(0.05)
+            gate.set()
+            await asyncio.gather(late, looking)
+            assert found.stream(SPACE) != before
+
+    run(main())
+
+
 def test_what_was_carried_over_is_never_given_up(nats):
     """Others may have applied it from the stream that is gone: its number must not be given to another batch."""
 
