@@ -2,7 +2,7 @@
 
 The node is a process of its own, read over a session on loopback; node, bridge and server share the machine's cores,
 where plain publishing shares them with the server alone. Same subjects, same bodies, same message ids. Of each size the
-two are measured in turn, three times, and the best of each counts. Target: 0.8 of plain publishing.
+two are measured in turn, five times, and the best of each counts. Target: 0.8 of plain publishing.
 
     python -m pytest bench/test_bridge.py -s
 """
@@ -26,7 +26,7 @@ from mycelium.jetstream.layout import Network
 from mycelium.node.node import Node
 
 TARGET = 0.8
-ROUNDS = 3
+ROUNDS = 5
 SIZES = {"1 change": (1, 200, 4_000), "16 changes": (16, 200, 3_000), "256 changes": (256, 200, 1_000)}
 """Changes of a batch, bytes of a value, batches."""
 

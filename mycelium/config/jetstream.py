@@ -67,8 +67,10 @@ BRIDGE_CALM_S: Final = 1.0
 """What went wrong is over when nothing did for so long: a stream that lets little through is told of once."""
 BRIDGE_CHECK_S: Final = 60.0
 """Between two looks at whether the servers sync what they acknowledge."""
-BUSY_BATCHES: Final = 1_024
-"""A bridge that is further behind makes no snapshot unless somebody would lack something: that reads everything too."""
+BUSY_BATCHES: Final = 64
+"""A bridge that is further behind puts snapshots off, as they read everything too, unless somebody lacks something."""
+SNAPSHOT_PUT_OFF_MS: Final = 600_000
+"""For so long at most: a bridge may always be behind."""
 BRIDGE_PAUSE_S: Final = 0.25
 BRIDGE_PAUSE_MAX_S: Final = 10.0
 """After something failed, until it is tried again: twice as long after each."""

@@ -148,7 +148,8 @@ class Bridge:
 
     def _busy(self) -> bool:
         window = self._window
-        return window is None or self.newest - window.cursor.index > BUSY_BATCHES
+        # How far behind it is, it learns when the feed is open.
+        return window is None or self._feed is None or self.newest - window.cursor.index > BUSY_BATCHES
 
     def _lacks(self) -> list[str]:
         away = self._broker.problem.replace("\n  ", " -- ")

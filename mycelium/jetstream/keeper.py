@@ -14,6 +14,7 @@ from typing import Final
 from mycelium.config.jetstream import (
     KEEPER_LOOK_S,
     SNAPSHOT_PAUSE_MIN_MS,
+    SNAPSHOT_PUT_OFF_MS,
     SNAPSHOT_RETRY_MS,
     SNAPSHOT_SHARE,
     STREAM_SETTLED_MS,
@@ -64,6 +65,7 @@ class Keeper:
         self._ends: dict[str, list[tuple[int, int]]] = {}
         """When a stream was seen to end where, for those that may still be of use."""
         self._asked: dict[str, str] = {}
+        self._due_since_ms: dict[str, int] = {}
         self._not_before_ms: dict[str, int] = {}
         """When the next snapshot of a space may begin: a large one, or one that failed, is not made all the time."""
         self._hurry = asyncio.Event()
@@ -142,9 +144,12 @@ class Keeper:
         subject = f"the snapshot of {space}"
         if not why:
             self._problems.over(subject)
+            self._due_since_ms.pop(space, None)
         if not why or now_ms < self._not_before_ms.get(space, 0):
             return
-        if self._busy() and space not in self._asked and why not in snapshots.URGENT:
+        since_ms = self._due_since_ms.setdefault(space, now_ms)
+        urgent = space in self._asked or why in snapshots.URGENT
+        if not urgent and self._busy() and now_ms - since_ms < SNAPSHOT_PUT_OFF_MS:
             return
         covers = self._covered(space, now_ms)
         if covers is None:
@@ -176,6 +181,7 @@ class Keeper:
         self._not_before_ms[space] = now_ms + max(SNAPSHOT_PAUSE_MIN_MS, SNAPSHOT_SHARE * took_ms)
         self._problems.over(subject)
         self._asked.pop(space, None)
+        self._due_since_ms.pop(space, None)
         self.latest[space] = made
         self.made += 1
         logger.info(
