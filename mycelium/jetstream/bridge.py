@@ -108,6 +108,7 @@ class Bridge:
         """Ids that are in their streams though the cursor is before them: they need not be sent again."""
         self._names: dict[str, str] = {}
         self._verdict: Durability | None = None
+        self._accepted = ""
         self._served = False
         self._room = asyncio.Event()
         self._trouble: asyncio.Future[None] | None = None
@@ -143,6 +144,7 @@ class Bridge:
             "connected": self._broker.problem == "",
             "connects": self._broker.connects,
             "problems": self._lacks(),
+            "accepted": self._accepted,
             "servers": [] if self._verdict is None else self._verdict.shown(),
         }
 
@@ -220,10 +222,11 @@ class Bridge:
     async def _check(self, session: Session) -> None:
         """BrokerUnsafe where what is acknowledged may be lost, unless the operator takes that."""
         verdict = self._verdict = await durability.ask(self._settings, session)
-        if verdict.problem and self._settings.accept_unsynced:
-            self.problems.say("accepted by accept_unsynced", verdict.problem)
-        else:
+        if not self._settings.accept_unsynced:
             verdict.require()
+        elif verdict.problem != self._accepted:
+            self._accepted = verdict.problem
+            logger.warning("accepted, as accept_unsynced is set: %s", verdict.problem or "nothing any more")
         if session.max_payload < BATCH_BYTES_MAX + _HEADERS_BYTES:
             raise BrokerUnsafe(
                 f"NATS server {session.server_name} takes messages of {session.max_payload} bytes, and a batch may "

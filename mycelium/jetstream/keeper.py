@@ -117,6 +117,7 @@ class Keeper:
             self._ends[space] = []
         self.streams[space] = state
         self._ends[space].append(self._end(state))
+        self._covered(space, self._now_ms())  # lets go of those that are of no use any more
         return state
 
     def _end(self, state: StreamState) -> tuple[int, int]:

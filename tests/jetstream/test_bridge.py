@@ -108,7 +108,13 @@ def test_what_another_bridge_of_the_network_put_there_is_dropped_by_the_server(s
     served(main)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(signal.SIGKILL, id="killed"),
+        pytest.param(signal.SIGSTOP, id="stopped", marks=pytest.mark.soak),
+    ],
+)
 def test_a_server_that_goes_away_under_load_and_comes_back(served, how, caplog):
     async def main(one):
         (server,) = one.nats.servers
@@ -270,9 +276,34 @@ def test_a_server_that_does_not_sync_is_refused_unless_that_is_accepted(served, 
         assert bridge.published == 0
         async with one.bridge(accept_unsynced=True) as bridge:
             await one.caught_up(bridge)
-            assert "accept_unsynced" in bridge.status()["problems"][0]
+            assert "acknowledges before" in bridge.status()["accepted"]
+            assert bridge.status()["problems"] == []
 
     served(main, synced=False)
+
+
+def test_a_server_that_comes_back_without_syncing_is_not_trusted_until_it_does(served):
+    async def main(one):
+        (server,) = one.nats.servers
+        text = server._config.read_text()
+        async with one.bridge() as bridge:
+            await one.write(3)
+            await one.caught_up(bridge)
+            server.kill()
+            server._config.write_text(text.replace("sync_interval: always", ""))
+            server.start()
+            await until(lambda: any("acknowledges before" in said for said in bridge.status()["problems"]))
+            published = bridge.published
+            await one.write(3, "kept")
+            await until(lambda: bridge.status()["lag"] >= 3)
+            assert bridge.published == published
+            server.kill()
+            server._config.write_text(text)
+            server.start()
+            await one.caught_up(bridge)
+            await until(lambda: bridge.status()["problems"] == [])
+
+    served(main)
 
 
 def test_a_server_with_small_messages_is_refused(served):
