@@ -3,8 +3,9 @@
 What it holds of a space is so the same as what every other member holds of it, a few milliseconds later: whoever takes
 a slot over has everything. Its own batches come back this way too: so it learns of those that a kill left there.
 
-A member that was away for longer than a stream keeps, or is new, lacks what was there before: it says of no slot that
-it could serve it until some member of the mesh has nothing that is not here.
+A member that was away for longer than a stream keeps, or is new, lacks what was there before. It begins with the newest
+snapshot; where there is none that the stream goes on behind, it says of no slot that it could serve it until some
+member of the mesh has nothing that is not here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
@@ -22,12 +24,34 @@ from mycelium.database.engine import Engine
 from mycelium.database.schema import META_LACKING
 from mycelium.database.store import Column, Store
 from mycelium.fleet import events
+from mycelium.jetstream.beginning import Beginning, Used, prove
 from mycelium.jetstream.client import Broker
 from mycelium.jetstream.following import Follower, Stream
-from mycelium.jetstream.intake import Intake
+from mycelium.jetstream.intake import Intake, Taken
 from mycelium.jetstream.layout import Network
 
 log = logging.getLogger(__name__)
+
+
+class _Begun:
+    """A space, as `beginning` gives it what a snapshot has."""
+
+    def __init__(self, space: str, engine: Engine, follower: Follower, now_ms: Callable[[], int]) -> None:
+        self.space = space
+        self.began: Used | None = None
+        self.damaged = 0
+        self._engine = engine
+        self._follower = follower
+        self._now_ms = now_ms
+
+    async def offer(self, raw: bytes, signature: bytes, void_first: int) -> Taken:
+        intake = self._follower.intake
+        return await self._follower.offer(
+            lambda: intake.take(0, raw, signature, self._now_ms(), void_first=void_first)
+        )
+
+    def prove(self, proof: bytes) -> bool:
+        return prove(self._engine, self.space, proof)
 
 
 class Following:
@@ -46,6 +70,7 @@ class Following:
         now_ms: Callable[[], int],
         tell: Callable[[events.Applied], None],
         synced_ms: Callable[[str], int],
+        directory: Path,
     ) -> None:
         self._account = engine.identity.account
         self._tell = tell
@@ -59,6 +84,7 @@ class Following:
             kept = store.get(Column.META, META_LACKING + space.encode())
             if kept is not None:
                 self._lacks(space, kept.decode())
+        self._beginning = Beginning(broker, network, directory)
         self.followers = {
             space: Follower(
                 broker,
@@ -69,6 +95,9 @@ class Following:
                 behind=partial(self._behind, space),
             )
             for space in sorted(spaces)
+        }
+        self._begun = {
+            space: _Begun(space, engine, follower, now_ms) for space, follower in self.followers.items()
         }
 
     async def run(self) -> None:
@@ -96,12 +125,19 @@ class Following:
             await follower.reached(follower.intake.read + 1)
 
     async def _behind(self, space: str, stream: Stream, why: str) -> int:
-        """What comes next is not in the stream: it is read from its first message on."""
-        if stream.first > 1:
+        """What comes next is not in the stream: a snapshot has what was before, or else the mesh must give it."""
+        begun = self._begun[space]
+        begun.began = None
+        position = await self._beginning.begin(begun, stream, why)
+        # `begin` is of the type's word only: the field is set in between.
+        used: Used | None = begun.began
+        if used is not None and used.whole and position + 1 >= stream.first:
+            self._has(space, "a snapshot had it")
+        elif stream.first > 1:
             self._lacks(space, f"its stream keeps message {stream.first} and later ones; here, {why}")
             self._note(space, self.lacking[space].encode())
             log.warning("no shard of %s is served here: %s", space, self.lacking[space])
-        return max(0, stream.first - 1)
+        return position
 
     def _lacks(self, space: str, why: str) -> None:
         self.lacking[space] = why
@@ -110,9 +146,13 @@ class Following:
     def _look(self, space: str) -> None:
         """Whether what is missing has come by way of the mesh."""
         if space in self.lacking and self._synced_ms(space) > self._since_ms[space]:
+            self._has(space, "the mesh had it")
+
+    def _has(self, space: str, why: str) -> None:
+        if space in self.lacking:
             del self.lacking[space], self._since_ms[space]
             self._note(space, None)
-            log.info("nothing of %s is missing here any more", space)
+            log.info("nothing of %s is missing here any more: %s", space, why)
 
     def _note(self, space: str, why: bytes | None) -> None:
         write, column = self._store.batch(), self._store.column(Column.META)
@@ -140,6 +180,7 @@ class Following:
                 "state": follower.state,
                 "lacking": self.lacking.get(space, ""),
                 "read": follower.intake.read,
+                "position": max(0, follower.intake.position),
                 "lag": follower.lag,
                 "lag_s": round(follower.lag_s(), 1),
                 "waiting": follower.intake.waiting,

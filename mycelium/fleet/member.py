@@ -94,6 +94,7 @@ class Member:
             node.now_ms,
             self._tell,
             lambda space: node.replicator.sync.last_sync_ms.get(space, 0),
+            node.settings.data_dir,
         )
         self.writer = StreamWriter(
             database.engine,

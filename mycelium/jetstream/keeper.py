@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from mycelium.config.jetstream import (
     KEEPER_LOOK_S,
@@ -158,6 +158,9 @@ class Keeper:
         self._not_before_ms[space] = now_ms + SNAPSHOT_RETRY_MS
         try:
             node = await self._source.node()
+            covers = min(covers, await _followed(node, space, covers))
+            if not covers and state.last_seq:
+                return
             proofs = await node.proofs(space)
             export = node.signed_export(space)
             try:
@@ -188,3 +191,13 @@ class Keeper:
         logger.info(
             "made a snapshot of %s up to message %d: %d batches (%s)", space, covers, made.batches, why
         )
+
+
+async def _followed(node: Any, space: str, otherwise: int) -> int:
+    """How far a node has read the stream itself, as a fleet's member does: what others published after it may not be in
+    its export. 0 where it lacks something; `otherwise` for a node that reads no stream."""
+    fleet = (await node.status()).get("fleet")
+    if fleet is None:
+        return otherwise
+    stream = fleet["streams"].get(space, {"lacking": "not held", "position": 0})
+    return 0 if stream["lacking"] else int(stream["position"])

@@ -27,6 +27,7 @@ from mycelium.database.schema import TableSpec
 from mycelium.errors import BrokerError, ChainOutage, ConfigError, MyceliumError, StoreError, Unauthorised
 from mycelium.feed.retention import Retention
 from mycelium.identity.account import format as format_account
+from mycelium.jetstream.beginning import Beginning
 from mycelium.jetstream.following import Connections
 from mycelium.jetstream.layout import Network as Layout
 from mycelium.metagraph.membership import Epoch, Source
@@ -49,7 +50,6 @@ from mycelium.peer.network import Network
 from mycelium.peer.server import check_address
 from mycelium.protocol.messages import MergeType, MessageType
 from mycelium.replica import status
-from mycelium.replica.beginning import Beginning
 from mycelium.replica.key import open_key
 from mycelium.replica.readonly import ReadOnly, refused
 from mycelium.replica.tail import Tail

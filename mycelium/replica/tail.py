@@ -13,11 +13,10 @@ from typing import Any
 from mycelium.config.replica import BLOCKED_MS, LACKING_KEPT, LACKING_LOOK_MS
 from mycelium.database.database import Database
 from mycelium.database.vector import Origin
-from mycelium.errors import ProtocolError
 from mycelium.identity.account import format as format_account
+from mycelium.jetstream.beginning import Beginning, Used, prove
 from mycelium.jetstream.following import FULL, NO_STREAM, READING, Connections, Follower, Stream
 from mycelium.jetstream.intake import Intake, Taken
-from mycelium.replica.beginning import Beginning, Used
 
 log = logging.getLogger(__name__)
 
@@ -146,13 +145,8 @@ class Tail:
         )
 
     def prove(self, proof: bytes) -> bool:
-        """Freeze an origin by a proof, as on any node; whether that is news. StoreError."""
-        try:
-            found = self._engine.frozen.judge(proof)
-        except ProtocolError as error:
-            log.warning("a proof in a snapshot of %r proves nothing: %s", self.space, error)
-            return False
-        return found is not None and self._engine.frozen.convict(found)
+        """Freeze an origin by a proof; whether that is news. StoreError."""
+        return prove(self._engine, self.space, proof)
 
     def status(self) -> dict[str, Any]:
         """For people: times in seconds, of the server's clock where they are of messages."""

@@ -11,8 +11,10 @@ from functools import partial
 import natskit
 import pytest
 from fleet.nodefleetkit import LEASE_MS, Fleet, emptied, keys_of, members, move, serving, spread, state
+from jetstream.followkit import connected
 from natskit import Servers
 from nodekit import run, until
+from replica.replicakit import snapshot
 
 import mycelium
 from mycelium.database import backup
@@ -275,6 +277,32 @@ def test_who_lacks_what_a_stream_keeps_no_more_serves_nothing_until_the_mesh_has
             await until(lambda: spread(one, two), "it has its shards")
             assert two.status()["fleet"]["streams"]["main"]["lacking"] == ""
             assert len(await state(one, two, other)) == 1
+
+    run(main())
+
+
+def test_a_new_member_begins_with_a_snapshot_of_what_the_stream_keeps_no_more(tmp_path, nats):
+    async def main():
+        places = members(tmp_path, nats, "ab")
+        for place in places:
+            place.config.write_text(
+                place.config.read_text().replace("[nats]\n", "[nats]\nkeep_messages = 5\n")
+            )
+        async with Fleet(places) as fleet, connected(nats.url) as client:
+            one = await fleet.start(0)
+            await until(lambda: serving(one) == 17, "every shard is served")
+            for at in range(20):
+                await one.database.table("hits").add(f"k{at}", 1)
+            await snapshot(one, client)
+            await one.database.table("hits").add("after", 1)
+            two = await fleet.start(1)
+            await until(
+                lambda: spread(one, two), "it has its shards, though there is nobody else in the mesh"
+            )
+            assert two.status()["fleet"]["streams"]["main"]["lacking"] == ""
+            assert len(await state(one, two)) == 1
+            assert await two.database.table("hits").get("k0") == 1
+            assert not list(two.settings.data_dir.glob("*.snapshot")), "the file is gone"
 
     run(main())
 

@@ -365,7 +365,7 @@ def test_batches_of_a_fleet_are_left_to_the_fleet(served, monkeypatch):
     async def main(one):
         await one.write(10)
         whole = node_module.node_status
-        monkeypatch.setattr(node_module, "node_status", lambda node: whole(node) | {"fleet": {"members": 1}})
+        monkeypatch.setattr(node_module, "node_status", lambda node: whole(node) | {"fleet": {"streams": {}}})
         async with one.bridge() as bridge:
             await one.caught_up(bridge)
             assert bridge.published == 0

@@ -14,6 +14,7 @@ from nodekit import run, until
 from mycelium.errors import ConfigError, FeedRewound
 from mycelium.feed.batch import FeedBatch
 from mycelium.feed.cursor import Cursor
+from mycelium.jetstream import keeper as keeping
 from mycelium.jetstream import marks
 from mycelium.jetstream.keeper import Keeper
 from mycelium.jetstream.marks import Mark
@@ -185,3 +186,27 @@ def test_a_snapshot_that_nobody_lacks_is_put_off_while_there_is_better_to_do(nat
             await session.api(f"STREAM.DELETE.{NETWORK.stream('main')}")
 
     run(main())
+
+
+class Member:
+    """A node that is a member of a fleet, as far as a keeper asks it."""
+
+    def __init__(self, **streams):
+        self.told = {"fleet": {"streams": streams}} if streams else {}
+
+    async def status(self):
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("node", "covers"),
+    [
+        (Member(), 90),
+        (Member(main={"lacking": "", "position": 40}), 40),
+        (Member(main={"lacking": "its stream keeps message 7 and later ones", "position": 40}), 0),
+        (Member(other={"lacking": "", "position": 40}), 0),
+    ],
+    ids=["alone", "member", "lacking", "not held"],
+)
+def test_a_snapshot_of_a_member_covers_no_more_than_the_member_has_read(node, covers):
+    assert asyncio.run(keeping._followed(node, "main", 90)) == covers

@@ -9,8 +9,8 @@ import pytest
 
 from mycelium.config.replica import BLOCKED_MS, LACKING_LOOK_MS
 from mycelium.database.vector import Origin
+from mycelium.jetstream.beginning import Used
 from mycelium.jetstream.following import FULL, READING, Stream
-from mycelium.replica.beginning import Used
 from mycelium.replica.tail import Tail
 
 NOW_MS = kit.NOW_MS

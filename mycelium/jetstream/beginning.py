@@ -1,4 +1,4 @@
-"""Where a space of a replica begins: a snapshot of JetStream's object store, and the stream behind it.
+"""Where a replica, or a new member of a fleet, begins with a space: a snapshot, and the stream behind it.
 
 A snapshot is written to disk first and believed only when it is whole, as it says of what is missing in it that it is
 superseded. Its batches prove themselves like all others. One that is damaged is named, and the one before it is taken,
@@ -16,20 +16,18 @@ import shutil
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from mycelium.config import DISK_RESERVE_BYTES
 from mycelium.config.replica import SPOOL_READ_BYTES
-from mycelium.errors import MalformedMessage, StoreError, StoreFull, StreamGone
+from mycelium.database.engine import Engine
+from mycelium.errors import MalformedMessage, ProtocolError, StoreError, StoreFull, StreamGone
 from mycelium.feed.batch import SignedRecord
 from mycelium.jetstream import objects, snapshotfile, snapshots, streams
 from mycelium.jetstream.client import Session
-from mycelium.jetstream.following import Connections, Stream
+from mycelium.jetstream.following import Connections, Follower, Stream
 from mycelium.jetstream.layout import Network
 from mycelium.jetstream.snapshots import Snapshot
-
-if TYPE_CHECKING:
-    from mycelium.replica.tail import Tail
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +43,44 @@ class Used(NamedTuple):
     whole: bool
 
 
+class Begun(Protocol):
+    """A space that is begun. began: with which snapshot, set here; damaged: how many could not be read."""
+
+    space: str
+    began: Used | None
+    damaged: int
+
+    async def offer(self, raw: bytes, signature: bytes, void_first: int) -> object:
+        """Take a batch of a snapshot, however long it waits for room. StoreError."""
+        ...
+
+    def prove(self, proof: bytes) -> object:
+        """Act on a proof of a snapshot. StoreError."""
+        ...
+
+
+class Looking(Begun, Protocol):
+    """One that is told of later snapshots too."""
+
+    follower: Follower
+
+    def offered(self, made_ms: int) -> None:
+        """There is a snapshot of its stream, made then."""
+        ...
+
+
+def prove(engine: Engine, space: str, proof: bytes) -> bool:
+    """Freeze an origin by a proof, as on any node; whether that is news. StoreError."""
+    try:
+        found = engine.frozen.judge(proof)
+    except ProtocolError as error:
+        log.warning("a proof in a snapshot of %r proves nothing: %s", space, error)
+        return False
+    return found is not None and engine.frozen.convict(found)
+
+
 class Beginning:
-    """For all spaces of one replica. directory: for the file, its own data directory."""
+    """For all spaces of one replica or member. directory: for the file, its own data directory."""
 
     def __init__(self, connections: Connections, network: Network, directory: Path) -> None:
         self._connections = connections
@@ -55,7 +89,7 @@ class Beginning:
         self._proofs_ms: dict[str, int] = {}
         """By space, when the newest snapshot was made whose proofs are known."""
 
-    async def begin(self, tail: Tail, stream: Stream, why: str) -> int:
+    async def begin(self, tail: Begun, stream: Stream, why: str) -> int:
         """Give the newest snapshot that can be read to a tail; the sequence after which its stream is to be read.
 
         BrokerError, StoreError; then nothing is lost, and it may be called again.
@@ -83,7 +117,7 @@ class Beginning:
             )
         return max(0, stream.first - 1)
 
-    async def look(self, tail: Tail) -> None:
+    async def look(self, tail: Looking) -> None:
         """Take the proofs of the newest snapshot, and let the tail begin again where that has what is lacking here.
 
         BrokerError, StoreError.
@@ -103,7 +137,7 @@ class Beginning:
             self._proofs_ms[tail.space] = newest.made_ms
         tail.offered(newest.made_ms)
 
-    async def _give(self, session: Session, tail: Tail, one: Snapshot) -> None:
+    async def _give(self, session: Session, tail: Begun, one: Snapshot) -> None:
         """Give one snapshot to a tail, batch by batch. MalformedMessage before anything of it was given."""
         path = self._directory / f"{tail.space}{_SUFFIX}"
         try:
@@ -160,7 +194,7 @@ def _in_order(known: list[Snapshot], stream: Stream) -> list[Snapshot]:
     return sorted(known, key=lambda one: (_follows(one, stream), one.made_ms), reverse=True)
 
 
-async def _prove(session: Session, tail: Tail, one: Snapshot) -> None:
+async def _prove(session: Session, tail: Begun, one: Snapshot) -> None:
     """Act on the proofs in a snapshot, which come before its batches: no more of it is read."""
     reader = snapshotfile.Reader()
     async with aclosing(objects.download(session, one.object)) as pieces:
