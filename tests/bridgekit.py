@@ -68,9 +68,11 @@ class World:
     async def writing(self):
         """Some 50 batches a second, for as long as the block lasts."""
 
+        wanted = True
+
         async def work() -> None:
             number = 0
-            while True:
+            while wanted:
                 await self.node.database.table("scores").put(f"load{number}", number)
                 number += 1
                 await asyncio.sleep(0.02)
@@ -79,8 +81,9 @@ class World:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            # A put that is cancelled may still be applied, after whoever looks has looked.
+            wanted = False
+            await task
 
     async def caught_up(self, bridge: Bridge) -> None:
         def done() -> bool:

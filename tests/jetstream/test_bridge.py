@@ -36,6 +36,8 @@ def served(tmp_path):
 def check(found, wanted, *, repeats=False):
     """Every batch of the feed as it was signed, each once and in the feed's order where there are no repeats."""
     by_id = dict(zip(found.ids, found.records, strict=True))
+    lost = [number for number, one in enumerate(wanted) if one.id.hex() not in by_id]
+    assert lost == [], f"of {len(wanted)}"
     assert [by_id[one.id.hex()] for one in wanted] == [(one.raw, one.signature) for one in wanted]
     assert by_id.keys() == {one.id.hex() for one in wanted}
     if not repeats:
