@@ -44,13 +44,13 @@ class World:
         return self.node.database.generation
 
     @asynccontextmanager
-    async def bridge(self, *, stranger: bool = False, **changed):
+    async def bridge(self, *, stranger: bool = False, look_s: float = 0.2, **changed):
         keypair = kit.keypair("a stranger") if stranger else self.place.keypair
 
         async def connect():
             return await mycelium.connect(self.place.url, keypair, timeout_s=5)
 
-        bridge = Bridge(settings(self.nats, **changed), connect, wall_ms, look_s=0.2, settled_ms=0)
+        bridge = Bridge(settings(self.nats, **changed), connect, wall_ms, look_s=look_s, settled_ms=0)
         task = self.task = asyncio.create_task(bridge.run())
         try:
             yield bridge
