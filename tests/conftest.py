@@ -7,6 +7,7 @@ read its sources are skipped.
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,9 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A run in a shell's background ignores Ctrl-C, and so would every program that a test starts and interrupts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     problems = stale(ROOT / "mycelium" / "_core")
     if problems:
         raise pytest.UsageError("; ".join(problems) + ". Run `make build` and try again.")

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mycelium.node.nats_settings import NatsSettings
     from mycelium.node.remote import RemoteNode
 
-_PANEL: Final = "NATS, before [nats] of the configuration"
+_PANEL: Final = "NATS, before what the configuration says"
 
 Nats = Annotated[
     str | None,

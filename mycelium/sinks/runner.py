@@ -340,9 +340,9 @@ class Runner:
     async def _stage(self, export: Export, spaces: list[str] | None, cursor: Cursor) -> None:
         self.progress.rows = 0
         await self._sink.begin(spaces, cursor)
-        await self._export(export)
+        await self._give(export)
 
-    async def _export(self, export: Export) -> None:
+    async def _give(self, export: Export) -> None:
         rows: list[ExportRow] = []
         size = 0
         async for page in export.pages():

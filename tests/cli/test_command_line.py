@@ -52,7 +52,8 @@ def test_every_command_has_help_with_an_example(name):
 def test_nothing_that_help_says_is_swallowed_as_markup(name):
     """Rich takes [word] for a style and shows nothing of it: a section of a file is named without its brackets."""
     command = ALL[name]
-    said = [command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)]
+    parts = [getattr(one, name, None) for one in command.params for name in ("help", "rich_help_panel")]
+    said = [part for part in (command.help, *parts) if part]
     assert [text for text in said if re.search(r"(?<!\\)\[/?[a-z]+\]", text)] == []
 
 
