@@ -12,7 +12,7 @@ BUILT := .venv/.built
 CORE := $(wildcard mycelium/_core/*.pyx mycelium/_core/*.pxd)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c ci/constraints.txt
 PYTEST := $(BIN)/python -m pytest
-WORKERS ?= 2
+WORKERS ?= 3
 ARGS ?=
 
 .PHONY: help
@@ -25,7 +25,7 @@ demo: build ## Four nodes replicate records, one is killed and returns, all agre
 	@$(BIN)/mycelium devnet demo $(if $(FOR),--for $(FOR)) $(if $(NODES),--nodes $(NODES)) || [ $$? -eq 130 ]
 
 .PHONY: test
-test: build ## All tests but the long ones, in random order, on WORKERS=2 processes; ARGS go to pytest
+test: build ## All tests but the long ones, in random order, on WORKERS=3 processes; ARGS go to pytest
 	@exec $(PYTEST) -n $(WORKERS) -p no:benchmark -m 'not soak and not nightly' $(ARGS)
 
 .PHONY: soak
