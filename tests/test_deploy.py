@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,10 @@ def test_compose_and_dockerfile_say_the_same():
         assert target in dockerfile
     assert int(service["stop_grace_period"].removesuffix("s")) > DRAIN_S + 2
     assert service["healthcheck"]["test"][0] == "CMD"
+    (extras,) = re.findall(r"^ARG EXTRAS=([\w,]+)$", dockerfile, re.MULTILINE)
+    optional = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras.split(",")) <= optional.keys()
+    assert '".[$EXTRAS]"' in dockerfile
     stages = re.findall(r"^FROM ", dockerfile, re.MULTILINE)
     assert len(stages) == 2
     last = dockerfile.rpartition("FROM ")[2]
