@@ -16,20 +16,11 @@ import typer
 
 from mycelium.cli import output
 from mycelium.cli.target import (
-    Account,
-    Config,
-    EnvFile,
-    Hotkey,
-    Json,
-    KeyFile,
     Session,
     Target,
-    Timeout,
-    Url,
-    Wallet,
-    WalletPath,
     connected,
     load,
+    targeted,
 )
 from mycelium.errors import FeedRewound, MyceliumError
 from mycelium.identity import account as accounts
@@ -73,28 +64,21 @@ AcceptUnsynced = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("bridge")(bridge)
-    app.command("status")(status)
+    targeted(app, "bridge")(bridge)
+    targeted(app, "status")(status)
     connected(app, "follow")(follow)
 
 
 def bridge(
+    target: Target,
+    *,
+    json: bool,
     nats: Nats = None,
     monitors: Monitors = None,
     accept_unsynced: AcceptUnsynced = False,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error; the log goes to stderr.")
     ] = None,
-    config: Config = None,
-    env_file: EnvFile = None,
-    url: Url = None,
-    account: Account = None,
-    wallet: Wallet = None,
-    hotkey: Hotkey = None,
-    wallet_path: WalletPath = None,
-    key_file: KeyFile = None,
-    timeout: Timeout = 30.0,
-    json: Json = False,
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
 ) -> None:
     """Put every batch of a node into NATS JetStream, until SIGTERM or Ctrl-C.
@@ -112,7 +96,6 @@ def bridge(
 
         mycelium feed bridge --config node.toml --log-level info --json
     """
-    target = Target(config, env_file, url, account, wallet, hotkey, wallet_path, key_file, timeout)
     with output.guard(json=json):
         given, log = _settings(target, nats, monitors, log_level)
         if accept_unsynced:
@@ -123,18 +106,11 @@ def bridge(
 
 
 def status(
+    target: Target,
+    *,
+    json: bool,
     nats: Nats = None,
     monitors: Monitors = None,
-    config: Config = None,
-    env_file: EnvFile = None,
-    url: Url = None,
-    account: Account = None,
-    wallet: Wallet = None,
-    hotkey: Hotkey = None,
-    wallet_path: WalletPath = None,
-    key_file: KeyFile = None,
-    timeout: Timeout = 30.0,
-    json: Json = False,
 ) -> None:
     """Show how far the feed is: the node's, the bridges', the streams'.
 
@@ -146,7 +122,6 @@ def status(
 
         mycelium feed status --config node.toml
     """
-    target = Target(config, env_file, url, account, wallet, hotkey, wallet_path, key_file, timeout)
     with output.guard(json=json):
         given, _ = _settings(target, nats, monitors, None)
         if not output.run(_status(target, given, json=json)):

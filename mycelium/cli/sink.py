@@ -14,19 +14,11 @@ import typer
 
 from mycelium.cli import output, progress
 from mycelium.cli.target import (
-    Account,
-    Config,
-    EnvFile,
-    Hotkey,
     Json,
-    KeyFile,
     Session,
     Target,
-    Timeout,
-    Url,
-    Wallet,
-    WalletPath,
     connected,
+    targeted,
 )
 from mycelium.errors import UsageError
 
@@ -80,13 +72,16 @@ _REPORT_S: Final = 10.0
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("postgres")(postgres)
-    app.command("parquet")(parquet)
+    targeted(app, "postgres")(postgres)
+    targeted(app, "parquet")(parquet)
     app.command("status")(status)
     connected(app, "rls")(rls)
 
 
 def postgres(
+    target: Target,
+    *,
+    json: bool,
     dsn: Dsn,
     name: Name = "main",
     schema: Schema = None,
@@ -94,16 +89,6 @@ def postgres(
     table: Tables = None,
     metrics: Metrics = None,
     again: Again = False,
-    config: Config = None,
-    env_file: EnvFile = None,
-    url: Url = None,
-    account: Account = None,
-    wallet: Wallet = None,
-    hotkey: Hotkey = None,
-    wallet_path: WalletPath = None,
-    key_file: KeyFile = None,
-    timeout: Timeout = 30.0,
-    json: Json = False,
 ) -> None:
     """Keep tables of a PostgreSQL filled from a node, until Ctrl-C.
 
@@ -122,7 +107,6 @@ def postgres(
 
         mycelium sink postgres --dsn "$DSN" --space main --schema tables.toml --config node.toml
     """
-    target = Target(config, env_file, url, account, wallet, hotkey, wallet_path, key_file, timeout)
     with output.guard(json=json):
         from mycelium.sinks.postgres.sink import PostgresSink
 
@@ -133,6 +117,9 @@ def postgres(
 
 
 def parquet(
+    target: Target,
+    *,
+    json: bool,
     directory: Annotated[
         Path, typer.Option("--dir", metavar="DIR", help="Where the files go; made if need be.")
     ],
@@ -144,16 +131,6 @@ def parquet(
     space: Spaces = None,
     table: Tables = None,
     metrics: Metrics = None,
-    config: Config = None,
-    env_file: EnvFile = None,
-    url: Url = None,
-    account: Account = None,
-    wallet: Wallet = None,
-    hotkey: Hotkey = None,
-    wallet_path: WalletPath = None,
-    key_file: KeyFile = None,
-    timeout: Timeout = 30.0,
-    json: Json = False,
 ) -> None:
     """Write the changes of a node's tables to Parquet files, until Ctrl-C.
 
@@ -167,7 +144,6 @@ def parquet(
 
         mycelium sink parquet --dir /data/facts --every 300 --config node.toml
     """
-    target = Target(config, env_file, url, account, wallet, hotkey, wallet_path, key_file, timeout)
     with output.guard(json=json):
         from mycelium.sinks.parquet import ParquetSink
 

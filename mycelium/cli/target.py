@@ -142,31 +142,48 @@ def connected(app: typer.Typer, name: str) -> Callable[[Callable[..., Awaitable[
     """Register `async def command(session, ...)` as command `name`, with the shared options added."""
 
     def register(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-        signature = inspect.signature(function, eval_str=True)
-        parameters = list(signature.parameters.values())[1:]
-        for option, (annotation, default) in {**_OPTIONS, "json": (Json, False)}.items():
-            parameters.append(
-                inspect.Parameter(
-                    option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-                )
-            )
-
-        def command(**given: Any) -> None:
-            json: bool = given.pop("json")
-            target = Target(**{option: given.pop(option) for option in _OPTIONS})
+        def command(target: Target, *, json: bool, **given: Any) -> None:
             with output.guard(json=json):
                 output.run(_run(function, target, json, given))
 
-        # typer reads both: the signature for order and defaults, the annotations for types.
-        command.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=parameters, return_annotation=None
-        )
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        command.__doc__ = function.__doc__
-        app.command(name)(command)
-        return command
+        return _registered(app, name, function, command)
 
     return register
+
+
+def targeted(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register `def command(target, *, json, ...)` as command `name`, with the shared options added: for one that
+    connects by itself, and again when the connection is lost."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        return _registered(app, name, function, function)
+
+    return register
+
+
+def _registered(
+    app: typer.Typer, name: str, function: Callable[..., Any], body: Callable[..., None]
+) -> Callable[..., None]:
+    """Let typer have `body`, with the parameters of `function` behind its first one, and the shared options."""
+    signature = inspect.signature(function, eval_str=True)
+    parameters = [one for one in list(signature.parameters.values())[1:] if one.name != "json"]
+    for option, (annotation, default) in {**_OPTIONS, "json": (Json, False)}.items():
+        parameters.append(
+            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        )
+
+    def command(**given: Any) -> None:
+        json: bool = given.pop("json")
+        body(Target(**{option: given.pop(option) for option in _OPTIONS}), json=json, **given)
+
+    # typer reads both: the signature for order and defaults, the annotations for types.
+    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=parameters, return_annotation=None
+    )
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__doc__ = function.__doc__
+    app.command(name)(command)
+    return command
 
 
 async def _run(
