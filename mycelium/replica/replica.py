@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from mycelium._core import codec
@@ -272,12 +273,15 @@ class Replica:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(REPLICA_TICK_S)
-            try:
-                self.timekeeping.tick()
-                self._release(learned=False)
-                self.trimming.tick()
-            except Exception:
-                log.exception("the periodic work of the replica failed; it goes on")
+            for name, tick in (
+                ("timekeeping", self.timekeeping.tick),
+                ("what waits", partial(self._release, learned=False)),
+                ("trimming", self.trimming.tick),
+            ):
+                try:
+                    tick()
+                except Exception:  # one part's bug must not keep the others from their turn
+                    log.exception("the periodic work of %s failed; the others have theirs", name)
 
     async def _look(self) -> None:
         """Now and then look at the snapshots that there are."""

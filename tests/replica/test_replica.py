@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import stat
+from collections import Counter
 from contextlib import aclosing
 
 import kit
@@ -17,6 +19,7 @@ from mycelium.errors import ConfigError, StoreForeign, Unauthorised, UsageError,
 from mycelium.identity import wallet
 from mycelium.metagraph.membership import Epoch, StaticSource
 from mycelium.node.settings import Settings
+from mycelium.replica import replica as replica_module
 from mycelium.replica.key import open_key
 from mycelium.replica.replica import Replica
 from mycelium.replica.status import families
@@ -343,3 +346,31 @@ def test_a_replica_killed_before_it_had_a_store_begins_again(tmp_path):
     first = open_key(tmp_path / "data")
     (tmp_path / "data" / "replica.key").unlink()
     assert open_key(tmp_path / "data").account != first.account
+
+
+@pytest.mark.parametrize("failing", ["timekeeping", "what waits", "trimming"])
+def test_a_part_that_fails_keeps_no_other_from_its_turn(tmp_path, clean, failing, monkeypatch, caplog):
+    monkeypatch.setattr(replica_module, "REPLICA_TICK_S", 0.01)
+    turns = Counter()
+
+    async def scenario(node, one, client, path):
+        def watch(name, owner, method):
+            tick = getattr(owner, method)
+
+            def turn(**given):
+                turns[name] += 1
+                if name == failing:
+                    raise ZeroDivisionError
+                return tick(**given)
+
+            monkeypatch.setattr(owner, method, turn)
+
+        watch("timekeeping", one.timekeeping, "tick")
+        watch("trimming", one.trimming, "tick")
+        watch("what waits", one, "_release")
+        await until(lambda: len(turns) == 3 and min(turns.values()) > 2)
+
+    with caplog.at_level(logging.ERROR, logger="mycelium"):
+        world(tmp_path, clean, scenario)
+    said = {record.getMessage() for record in caplog.records if record.exc_info}
+    assert said == {f"the periodic work of {failing} failed; the others have theirs"}
