@@ -158,3 +158,15 @@ class Servers:
     async def ready(self) -> None:
         """`wait`, for a test whose loop goes on meanwhile."""
         await asyncio.to_thread(self.wait)
+
+
+async def emptied(url: str, only: str = "") -> None:
+    """Delete all streams of a server, or one."""
+    import nats
+
+    nc = await nats.connect(url)
+    js = nc.jetstream()
+    for stream in await js.streams_info():
+        if only in ("", stream.config.name):
+            await js.delete_stream(stream.config.name)
+    await nc.close()

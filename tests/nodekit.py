@@ -13,6 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import clikit
 import kit
@@ -248,17 +249,15 @@ def everything(node: Node) -> dict[str, list[tuple[bytes, bytes]]]:
 # --- a node in a process ----------------------------------------------------------------------------------
 
 
-class Process:
-    """A node in a process of its own: started, killed, stopped, asked to end; by its id."""
+class Spawned:
+    """A command that runs until it is ended, in a process of its own: killed, stopped, asked to end; by its id."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self) -> None:
         self.process: asyncio.subprocess.Process | None = None
-        self.generation = 0
 
-    async def spawn(self) -> None:
+    async def run(self, *command: object) -> None:
         self.process = await asyncio.create_subprocess_exec(
-            *clikit.command("node", "run", "--config", self.place.config, "--json", "--until-eof"),
+            *clikit.command(*command, "--json", "--until-eof"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=sys.stderr,
@@ -266,13 +265,11 @@ class Process:
             start_new_session=True,
         )
 
-    async def ready(self) -> dict:
+    async def said(self) -> dict:
+        """Its next line."""
         line = await self.process.stdout.readline()
-        assert line, f"the node ended with {await self.process.wait()}"
-        ready = json.loads(line)
-        assert self.generation in (0, ready["generation"]), "a restart on the same data is the same origin"
-        self.generation = ready["generation"]
-        return ready
+        assert line, f"it ended with {await self.process.wait()}"
+        return json.loads(line)
 
     def signal(self, number: int) -> None:
         os.kill(self.process.pid, number)
@@ -282,13 +279,31 @@ class Process:
         self.process.stdin.close()
         return code
 
-    async def __aenter__(self) -> Process:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         if self.process is not None and self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
+
+
+class Process(Spawned):
+    """A node."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place = place
+        self.generation = 0
+
+    async def spawn(self) -> None:
+        await self.run("node", "run", "--config", self.place.config)
+
+    async def ready(self) -> dict:
+        ready = await self.said()
+        assert self.generation in (0, ready["generation"]), "a restart on the same data is the same origin"
+        self.generation = ready["generation"]
+        return ready
 
 
 # --- a member that misbehaves -----------------------------------------------------------------------------

@@ -141,15 +141,3 @@ async def move(node: Node, wanted: dict[int, str]) -> None:
         await plans.move(
             await broker.ready(5), Network(7, node.network.genesis).fleet(node.account), "main", wanted
         )
-
-
-async def emptied(url: str, only: str = "") -> None:
-    """Delete all streams of a server, or one."""
-    import nats
-
-    nc = await nats.connect(url)
-    js = nc.jetstream()
-    for stream in await js.streams_info():
-        if only in ("", stream.config.name):
-            await js.delete_stream(stream.config.name)
-    await nc.close()

@@ -10,9 +10,9 @@ from functools import partial
 
 import natskit
 import pytest
-from fleet.nodefleetkit import LEASE_MS, Fleet, emptied, keys_of, members, move, serving, spread, state
+from fleet.nodefleetkit import LEASE_MS, Fleet, keys_of, members, move, serving, spread, state
 from jetstream.followkit import connected
-from natskit import Servers
+from natskit import Servers, emptied
 from nodekit import run, until
 from replica.replicakit import snapshot
 

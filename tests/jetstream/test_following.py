@@ -20,7 +20,7 @@ from jetstream.followkit import (
     stream,
     written,
 )
-from natskit import Servers
+from natskit import Servers, emptied
 from nodekit import run, until
 
 from mycelium.database.memory import MemoryStore
@@ -38,13 +38,7 @@ def server(tmp_path_factory):
 def clean(server):
     """The server without streams."""
 
-    async def empty():
-        async with connected(server.url) as client:
-            jetstream = client.jetstream()
-            for one in await jetstream.streams_info():
-                await jetstream.delete_stream(one.config.name)
-
-    run(empty())
+    run(emptied(server.url))
     return server
 
 

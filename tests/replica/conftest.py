@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from jetstream.followkit import connected
-from natskit import Servers
+from natskit import Servers, emptied
 from nodekit import run
 
 
@@ -18,11 +17,5 @@ def server(tmp_path_factory):
 def clean(server):
     """The server without streams and buckets."""
 
-    async def empty():
-        async with connected(server.url) as client:
-            jetstream = client.jetstream()
-            for one in await jetstream.streams_info():
-                await jetstream.delete_stream(one.config.name)
-
-    run(empty())
+    run(emptied(server.url))
     return server

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import clikit
 from jetstream.followkit import broker
 from nodekit import NETWORK as NODES
-from nodekit import Place, places, settings, until
+from nodekit import Place, Spawned, places, settings, until
 
 from mycelium.devnet.layout import free_ports
 from mycelium.errors import FeedRewound
@@ -115,42 +112,17 @@ async def equal(one: Replica, node: Node, seconds: float = 30) -> None:
     )
 
 
-class ReplicaProcess:
-    """A replica in a process of its own, by its id."""
+class ReplicaProcess(Spawned):
+    """A replica."""
 
     def __init__(self, config: Path) -> None:
+        super().__init__()
         self.config = config
-        self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> dict:
         """What it says when it is ready."""
-        self.process = await asyncio.create_subprocess_exec(
-            *clikit.command("replica", "run", "--config", self.config, "--json", "--until-eof"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=sys.stderr,
-            env=clikit.environment(),
-            start_new_session=True,
-        )
-        line = await self.process.stdout.readline()
-        assert line, f"the replica ended with {await self.process.wait()}"
-        return json.loads(line)
-
-    def signal(self, number: int) -> None:
-        os.kill(self.process.pid, number)
-
-    async def gone(self) -> int:
-        code = await self.process.wait()
-        self.process.stdin.close()
-        return code
-
-    async def __aenter__(self) -> ReplicaProcess:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
+        await self.run("replica", "run", "--config", self.config)
+        return await self.said()
 
 
 async def snapshot(node: Node, client, space: str = "main", stream_seq: int | None = None, *, now_ms=None):
