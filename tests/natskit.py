@@ -69,10 +69,12 @@ class Server:
             )
 
     def healthy(self) -> bool:
-        """Whether JetStream answers; in a cluster, once there is a leader. Not whether every stream is whole: one that a
-        kill met while it was made or deleted is never, and who uses it sees to that."""
+        """Whether JetStream answers; in a cluster, once there is a leader. Not whether every stream is whole: one
+        that a kill met while it was made or deleted is never, and who uses it sees to that."""
         try:
-            with urllib.request.urlopen(f"{self.monitor_url}/healthz?js-server-only=true", timeout=2) as answer:
+            with urllib.request.urlopen(
+                f"{self.monitor_url}/healthz?js-server-only=true", timeout=2
+            ) as answer:
                 return json.load(answer)["status"] == "ok"
         except (OSError, ValueError, KeyError):
             return False
