@@ -149,3 +149,19 @@ def test_marks_are_bounded(monkeypatch):
     assert len(list(marks)) == 5
     assert keeping.oldest_ms() == 4 * HOUR_MS
     assert limits.FEED_MARKS_MAX > 24 * 3_660, "an hourly mark of the longest time that can be set"
+
+
+def test_a_clock_that_steps_an_hour_loses_nothing_unsaid():
+    async def main():
+        store = MemoryStore()
+        database = await filled(store, 3)
+        keeping = Retention(store, 2 * HOUR_MS)
+        keeping.mark(10 * HOUR_MS)
+        assert await keeping.prune(9 * HOUR_MS) == 0, "back: it is kept longer"
+        keeping.mark(9 * HOUR_MS)
+        assert await keeping.prune(11 * HOUR_MS) == 2, "ahead: it is kept shorter"
+        with pytest.raises(FeedBehind):
+            await anext(feed_of(database))
+        await database.close()
+
+    run(main())
